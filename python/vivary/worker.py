@@ -1,0 +1,186 @@
+"""A worker: renews what must differ between runs, waits for its one script, runs it, sends what its main() returned."""
+
+import asyncio
+import atexit
+import io
+import json
+import linecache
+import os
+import random
+import sys
+import threading
+import types
+
+import _vivary
+
+PATH = "/runtime/script.py"
+ERROR_MAX = 16 * 1024  # characters of a message
+
+# Taken now: a script that replaces them in their modules must not change how its answer is made.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
+_run_exit_handlers = atexit._run_exitfuncs
+_join_threads = threading._shutdown
+
+
+def main(renewal):
+    renewal.apply()
+    _vivary.ready()
+    source = _vivary.receive().decode("utf-8")
+    kind, payload = run(source)
+    _vivary.send(kind, payload)
+    _finish()
+    _vivary.send(_vivary.FRAME_END, b"")
+    os._exit(0)
+
+
+def warm():
+    """Prepares all that can be before the fork, and walks the paths that every run takes, so that caches and free lists are filled. Returns what
+    main() wants."""
+    _open_streams()
+    for source in (
+        "import asyncio\nprint('', end='')\ndef main():\n    return {'ok': [1, 2.5, 'ä', None, True]}",
+        "def main():\n    raise ValueError('warm')",
+        "def main(:",
+    ):
+        run(source, path=None)
+    _forget()
+    sys.modules["tempfile"]._name_sequence = None
+    renewal = _Renewal()
+    renewal.apply()
+    return renewal
+
+
+def run(source, path=PATH):
+    """Returns the frame that answers the script: its type and its bytes."""
+    try:
+        return _run(source, path)
+    except BaseException as error:  # SystemExit and KeyboardInterrupt are the script's own as well
+        return _vivary.FRAME_ERROR, _failure("Script execution failed", error)
+
+
+def _run(source, path):
+    if path is not None:
+        _write_script(source)
+    module = types.ModuleType("script")
+    module.__file__ = PATH
+    sys.modules["script"] = module
+    # Tracebacks and inspect read the lines from here, also when the script has changed or removed the file.
+    linecache.cache[PATH] = (len(source), None, source.splitlines(True), PATH)
+    exec(compile(source, PATH, "exec", dont_inherit=True), module.__dict__)
+
+    entry = module.__dict__.get("main")
+    if not callable(entry):
+        return _vivary.FRAME_ERROR, b"Script must define a function main()"
+    result = entry()
+    if isinstance(result, types.CoroutineType):
+        result = asyncio.run(result)
+    if not isinstance(result, dict):
+        return _vivary.FRAME_ERROR, b"main() must return a JSON object (dict)"
+    try:
+        payload = _to_json(result)
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        return _vivary.FRAME_ERROR, _clip("Return value is not JSON-serializable: " + _message(error))
+    most = _vivary.result_max()
+    if len(payload) > most:
+        return _vivary.FRAME_ERROR, _clip(f"Return value is too large: {len(payload)} bytes of JSON, at most {most} are allowed")
+    return _vivary.FRAME_RESULT, payload
+
+
+def _to_json(result):
+    try:
+        return _encode(result).encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair: JSON can say it only escaped
+        return _encode_ascii(result).encode("ascii")
+
+
+def _message(error):
+    try:
+        return str(error)
+    except BaseException:
+        return f"<{type(error).__name__} whose str() failed>"
+
+
+def _failure(what, error):
+    return _clip(f"{what}: {type(error).__name__}: {_message(error)}")
+
+
+def _clip(text):
+    if len(text) > ERROR_MAX:
+        text = text[:ERROR_MAX] + " …"
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _write_script(source):
+    """A real file, so that a process started anew (multiprocessing's spawn, a debugger) finds the module `script`."""
+    try:
+        with io.FileIO(PATH, "w") as file:
+            file.write(source.encode("utf-8"))
+    except OSError:
+        pass  # larger than its file system: the script itself runs all the same
+
+
+def _forget():
+    sys.modules.pop("script", None)
+    linecache.cache.pop(PATH, None)
+
+
+class _Renewal:
+    """What a fork of the warm interpreter would share with its siblings, and must not. Prepared in the zygote, so that a worker touches few pages:
+    each page that it writes to is copied, and that is what a fork costs."""
+
+    def __init__(self):
+        random.seed(0)
+        self.random = random.seed
+        self.main_thread = getattr(threading.main_thread(), "_set_native_id", None)
+        self.numpy = None
+        if "numpy.random" in sys.modules:
+            numpy_random = sys.modules["numpy.random"]
+            numpy_random.seed(0)  # also forgets a value that normal() keeps for its next call
+            self.numpy = numpy_random.seed
+            generator = getattr(getattr(numpy_random.mtrand, "_rand", None), "_bit_generator", None)
+            if type(generator).__name__ == "MT19937":
+                # Its state is 624 random words and a position. Filling them is as good a seed as any, and touches a page instead of 150.
+                state = generator.state["state"]["key"]
+                address = generator.ctypes.state_address
+                if bytes(_vivary.peek(address, state.nbytes)) == state.tobytes():
+                    self.numpy = lambda _: _vivary.fill_random(address, state.nbytes)
+        self.ssl = sys.modules.get("_ssl")
+        if self.ssl is not None:
+            self.ssl.RAND_bytes(1)  # makes the generators here, not in every worker
+
+    def apply(self):
+        seed = int.from_bytes(os.urandom(32), "little")
+        self.random(seed)
+        if self.numpy is not None:
+            self.numpy(seed >> 224)
+        if self.ssl is not None:
+            # OpenSSL notices a fork by getpid() alone, and each worker is the second process of its own pid namespace.
+            self.ssl.RAND_add(os.urandom(64), 64.0)
+        if self.main_thread is not None:
+            self.main_thread()
+
+
+def _open_streams():
+    """Unbuffered, as with python -u: what child processes and C code write to the same descriptor must come in order."""
+    for name, fd, errors in (("stdout", 1, "surrogateescape"), ("stderr", 2, "backslashreplace")):
+        stream = io.TextIOWrapper(io.FileIO(fd, "w", closefd=False), encoding="utf-8", errors=errors, write_through=True)
+        stream.mode = "w"
+        setattr(sys, name, stream)
+        setattr(sys, "__" + name + "__", stream)
+    sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), encoding="utf-8")
+    sys.argv[:] = [PATH]
+
+
+def _finish():
+    """What Python does at its end: joins threads, calls exit handlers, flushes. The front waits a bounded time for it."""
+    for step in (_join_threads, _run_exit_handlers, _flush, _vivary.flush):
+        try:
+            step()
+        except BaseException:
+            pass  # the result is on its way already
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()

@@ -1,0 +1,29 @@
+/* credentials: a uid that no other slot and nothing else on the host has; it owns no file outside the cell. */
+#include "cell/cell.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int credentials_enter(struct cell *cell, struct fault *why)
+{
+    uid_t uid = (uid_t)(CELL_SLOT_UID + cell->slot);
+    int r = bounding_drop(why); /* while there still is the right to */
+    if (r < 0)
+        return r;
+    /* Raw calls: glibc's wrappers signal all threads to change too (nptl(7)). This process has one, and a broken signal mask or a full
+     * RLIMIT_SIGPENDING must not stand in the way. Groups, then gid, then uid: each needs what the next takes. */
+    if (syscall(SYS_setgroups, 0, NULL) < 0)
+        return fault_set(why, errno, "setgroups", "none");
+    if (syscall(SYS_setresgid, uid, uid, uid) < 0)
+        return fault_set(why, errno, "setresgid", "slot");
+    if (syscall(SYS_setresuid, uid, uid, uid) < 0)
+        return fault_set(why, errno, "setresuid", "slot");
+    /* The change made the process undumpable, and with that its own /proc/self belong to root: prctl(2). What may look at it now is its own
+     * uid, so only itself; cores are off by RLIMIT_CORE. */
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
+        return fault_set(why, errno, "prctl", "PR_SET_DUMPABLE");
+    return 0;
+}

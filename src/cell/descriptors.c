@@ -1,0 +1,36 @@
+/* descriptors: a worker holds nothing that leads anywhere but to its own run. */
+#include "cell/cell.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static int descriptor_move(int from, int to, int flags, struct fault *why)
+{
+    if (dup3(from, to, flags) < 0)
+        return fault_set(why, errno, "dup3", to == CELL_SOCKET_FD ? "socket" : "standard descriptor");
+    return 0;
+}
+
+int descriptors_enter(struct cell *cell, struct fault *why)
+{
+    /* Nothing that is moved may lie where something is moved to: the numbers received are all above 2 and far below 1000. */
+    int r = descriptor_move(cell->fds[FORK_SOCKET], CELL_SOCKET_FD, O_CLOEXEC, why);
+    if (r == 0)
+        r = descriptor_move(cell->fds[FORK_STATUS], CELL_STATUS_FD, O_CLOEXEC, why);
+    if (r == 0)
+        r = descriptor_move(cell->fds[FORK_STDOUT], STDOUT_FILENO, 0, why);
+    if (r == 0)
+        r = descriptor_move(cell->fds[FORK_STDERR], STDERR_FILENO, 0, why);
+    if (r < 0)
+        return r;
+    int empty = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (empty < 0)
+        return fault_set(why, errno, "open", "/dev/null");
+    r = descriptor_move(empty, STDIN_FILENO, 0, why);
+    if (r < 0)
+        return r;
+    if (close_range(STDERR_FILENO + 1, CELL_SOCKET_FD - 1, 0) < 0 || close_range(CELL_STATUS_FD + 1, ~0U, 0) < 0)
+        return fault_set(why, errno, "close_range", "all but ours");
+    return 0;
+}

@@ -1,0 +1,76 @@
+#include "cell/init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { INIT_FDS = 4000 }; /* above all of the keeper's: it checks at its start */
+
+static int identity_set(uid_t uid, struct fault *why)
+{
+    if (syscall(SYS_setgroups, 0, NULL) < 0)
+        return fault_set(why, errno, "setgroups", "init");
+    if (syscall(SYS_setresgid, uid, uid, uid) < 0 || syscall(SYS_setresuid, uid, uid, uid) < 0)
+        return fault_set(why, errno, "setresuid", "init");
+    return 0;
+}
+
+static int init_prepare(const struct plan *plan, const struct sock_filter *filter, const int *groups, uint32_t group_count,
+                        struct fault *why)
+{
+    for (uint32_t i = 0; i < group_count; i++)
+        if (write(groups[i], "0", 1) != 1)
+            return fault_set(why, errno, "write", "cgroup.procs");
+    /* Only now, in the slot's groups: a cgroup namespace's root is where its maker is, so the host's paths are out of sight. */
+    if (unshare(CLONE_NEWCGROUP) < 0)
+        return fault_set(why, errno, "unshare", "cgroup");
+    /* The keeper's uid has no number in the zygote's user namespace; files made by it would have no owner. */
+    int r = identity_set(0, why);
+    if (r == 0 && sethostname("vivary", 6) < 0)
+        r = fault_set(why, errno, "sethostname", "vivary");
+    if (r == 0)
+        r = mounts_make(plan, why);
+    if (r == 0)
+        r = bounding_drop(why);
+    if (r == 0)
+        r = identity_set(CELL_INIT_UID, why);
+    if (r == 0)
+        r = capabilities_clear(why);
+    if (r < 0)
+        return r;
+    if (signal(SIGCHLD, SIG_IGN) == SIG_ERR)
+        return fault_set(why, errno, "sigaction", "SIGCHLD");
+    /* Dumpable, so that the zygote's setns(2), which asks ptrace's permission, finds it; the worker has another uid and no capability. Death
+     * signal only now: a change of uid clears it (prctl(2)). */
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        return fault_set(why, errno, "prctl", "init");
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return fault_set(why, errno, "prctl", "PR_SET_NO_NEW_PRIVS");
+    return seccomp_load(filter, plan->init_filter_length, why);
+}
+
+_Noreturn void init_run(const struct plan *plan, const struct sock_filter *filter, const int *groups, uint32_t group_count, int made)
+{
+    struct fault why = { 0 };
+    /* The keeper's descriptors are in this process too. The few that are needed move up, and all below goes. */
+    int kept[GROUP_KINDS];
+    made = fcntl(made, F_DUPFD_CLOEXEC, INIT_FDS);
+    for (uint32_t i = 0; i < group_count; i++)
+        kept[i] = fcntl(groups[i], F_DUPFD_CLOEXEC, INIT_FDS);
+    if (made < INIT_FDS || close_range(0, INIT_FDS - 1, 0) < 0 || close_range((unsigned)made + group_count + 1, ~0U, 0) < 0)
+        _exit(1);
+
+    int r = init_prepare(plan, filter, kept, group_count, &why);
+    ssize_t told = write(made, &why, sizeof why);
+    if (r < 0 || told != sizeof why)
+        _exit(1);
+    for (int fd = made; fd <= made + GROUP_KINDS; fd++)
+        close(fd);
+    /* Orphans of the cell become this process's children; as it ignores SIGCHLD, the kernel reaps them: wait(2). */
+    for (;;)
+        pause();
+}

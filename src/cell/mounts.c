@@ -1,0 +1,32 @@
+/* mounts: what is the cell's own and writable. All else is the zygote's template (root.c), copied into the cell's mount namespace, where each
+ * mount is locked to the others. Everything here goes with the namespace. */
+#include "cell/init.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/mount.h>
+
+static int mount_make(const char *type, const char *at, unsigned long flags, const char *options, struct fault *why)
+{
+    return mount(type, at, type, flags, options) < 0 ? fault_set(why, errno, "mount", at) : 0;
+}
+
+int mounts_make(const struct plan *plan, struct fault *why)
+{
+    char sizes[96], runtime[96];
+    snprintf(sizes, sizeof sizes, "mode=1777,size=%llu,nr_inodes=%llu", (unsigned long long)plan->tmp_bytes,
+             (unsigned long long)plan->tmp_files);
+    /* The script's own file lies in /runtime: written by the worker, read-only to nobody but itself. */
+    snprintf(runtime, sizeof runtime, "mode=1777,size=16m,nr_inodes=16");
+
+    int r = mount_make("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, sizes, why);
+    if (r == 0)
+        r = mount_make("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, sizes, why);
+    if (r == 0)
+        r = mount_make("tmpfs", "/runtime", MS_NOSUID | MS_NODEV, runtime, why);
+    if (r == 0) /* pseudo-terminals of its own: ptmx here makes them in this instance, and nobody else's are to be seen */
+        r = mount_make("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,max=64", why);
+    if (r == 0) /* hidepid: the init isn't shown to the worker; subset: nothing of the host's hardware, memory or settings */
+        r = mount_make("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid,hidepid=invisible", why);
+    return r;
+}

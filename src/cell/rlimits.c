@@ -1,0 +1,42 @@
+/* rlimits: bounds for each process, beside the cgroup's for all together; where no cgroup can be had, the only ones. */
+#include "cell/cell.h"
+
+#include <errno.h>
+#include <sys/resource.h>
+
+int rlimits_enter(struct cell *cell, struct fault *why)
+{
+    const struct plan *plan = cell->plan;
+    /* Headroom below the cgroup's limit: a script that asks for too much should read MemoryError, not be killed without a word. */
+    uint64_t room = plan->memory_bytes - plan->memory_bytes / 32;
+    uint64_t cpu_s = (plan->cpu_ms + 999) / 1000;
+    const struct {
+        int resource;
+        const char *name;
+        uint64_t most;
+    } limits[] = {
+        { RLIMIT_DATA, "DATA", cell->zygote_data + room },
+        /* Counts every mapping, so only where nothing else bounds shared memory: it makes threads dear (arenas, stacks). */
+        { RLIMIT_AS, "AS", plan->group[GROUP_MEMORY][0] != '\0' ? RLIM_INFINITY : cell->zygote_size + room },
+        { RLIMIT_CPU, "CPU", cpu_s }, /* soft = hard: the kernel's SIGKILL, which no handler survives */
+        { RLIMIT_FSIZE, "FSIZE", plan->memory_bytes },
+        { RLIMIT_NPROC, "NPROC", plan->processes },
+        { RLIMIT_NOFILE, "NOFILE", plan->descriptors },
+        { RLIMIT_STACK, "STACK", 8 << 20 },
+        { RLIMIT_CORE, "CORE", 0 },
+        { RLIMIT_MEMLOCK, "MEMLOCK", 64 << 10 },
+        { RLIMIT_MSGQUEUE, "MSGQUEUE", 64 << 10 },
+        { RLIMIT_SIGPENDING, "SIGPENDING", 1024 },
+        { RLIMIT_NICE, "NICE", 0 },
+        { RLIMIT_RTPRIO, "RTPRIO", 0 },
+    };
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        struct rlimit now, wanted = { .rlim_cur = limits[i].most, .rlim_max = limits[i].most };
+        /* A hard limit that is already lower stays: raising it needs CAP_SYS_RESOURCE over the host, which a zygote never has. */
+        if (getrlimit(limits[i].resource, &now) == 0 && now.rlim_max < wanted.rlim_max)
+            wanted.rlim_cur = wanted.rlim_max = now.rlim_max;
+        if (setrlimit(limits[i].resource, &wanted) < 0)
+            return fault_set(why, errno, "setrlimit", limits[i].name);
+    }
+    return 0;
+}

@@ -1,0 +1,37 @@
+/* user: a user namespace of the worker's own, which owns no other namespace. Whatever capability a script might regain, it is one over nothing:
+ * mounts, network and pids of the cell belong to the zygote's user namespace, outside of it. */
+#include "cell/cell.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int map_write(const char *path, const char *text, struct fault *why)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fault_set(why, errno, "open", path);
+    ssize_t wrote = write(fd, text, strlen(text));
+    int error = errno;
+    close(fd);
+    return wrote == (ssize_t)strlen(text) ? 0 : fault_set(why, error, "write", path);
+}
+
+int user_enter(struct cell *cell, struct fault *why)
+{
+    if (!cell->plan->user_nested)
+        return 0; /* the zygote's user namespace holds it then; start-up printed it */
+    if (unshare(CLONE_NEWUSER) < 0)
+        return fault_set(why, errno, "unshare", "user");
+    char map[64];
+    snprintf(map, sizeof map, "%d %u 1", CELL_SCRIPT_UID, CELL_SLOT_UID + cell->slot);
+    int r = map_write("/proc/self/setgroups", "deny", why); /* demanded before an unprivileged gid_map: user_namespaces(7) */
+    if (r == 0)
+        r = map_write("/proc/self/uid_map", map, why);
+    if (r == 0)
+        r = map_write("/proc/self/gid_map", map, why);
+    return r;
+}

@@ -1,0 +1,88 @@
+/* `vivary doctor`: what this host offers, what is missing, what that costs, and the command that would mend it. */
+#include "cli/doctor.h"
+
+#include "cli/python.h"
+#include "kernel/probe.h"
+#include "settings/option.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void row_print(const char *what, bool there, const char *found, const char *costs, const char *mend)
+{
+    printf("%-22s %-4s %s\n", what, there ? "yes" : "NO", there ? found : costs);
+    if (!there)
+        printf("%-22s      mend: %s\n", "", mend);
+}
+
+static bool host_show(const struct host *host)
+{
+    static const char USERNS[] = "sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 (as root)";
+    static const char NAMESPACE[] = "sudo vivary ..., or in a container: --cap-add SYS_ADMIN and a seccomp profile that allows it";
+    static const char NEEDED[] = "level full can't be had without it";
+    char text[160];
+    bool root = geteuid() == 0;
+    printf("%-22s      %s\n", "kernel", host->kernel);
+    row_print("root", root, "", "the keeper needs it to make cells", "sudo vivary ...");
+    row_print("user namespace", host->user, "", NEEDED, USERNS);
+    row_print("pid namespace", host->pid, "", NEEDED, NAMESPACE);
+    row_print("mount namespace", host->mnt, "", NEEDED, NAMESPACE);
+    row_print("net namespace", host->net, "", NEEDED, NAMESPACE);
+    row_print("ipc namespace", host->ipc, "", NEEDED, NAMESPACE);
+    row_print("uts namespace", host->uts, "", NEEDED, NAMESPACE);
+    row_print("cgroup namespace", host->cgroup, "", NEEDED, NAMESPACE);
+    row_print("nested user namespace", host->nested_user, "", "workers share their zygote's user namespace",
+              "sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 (as root)");
+    row_print("own /proc", host->proc_subset, "subset=pid, hidepid", NEEDED, "don't cover parts of /proc; a kernel from 5.8 on");
+    row_print("overlayfs", host->overlay, "", "a refused write says 'read-only file system', not 'permission denied'", "modprobe overlay (as root)");
+    snprintf(text, sizeof text, "ABI %d%s", host->landlock_abi, host->landlock_abi < 6 ? " (signals and abstract sockets from 6 on)" : "");
+    row_print("Landlock", host->landlock_abi > 0, text, "one layer less: mounts, uid and user namespace hold without it",
+              "a kernel from 5.13 on with landlock among its lsm= modules");
+    row_print("seccomp filter", host->seccomp_filter, "", NEEDED, "a kernel with CONFIG_SECCOMP_FILTER");
+    snprintf(text, sizeof text, "version %d", host->cgroup_version);
+    row_print("cgroup", host->cgroup_version > 0, text, "limits count for each process, not for a run as a whole", "run on the host as root, with /sys/fs/cgroup writable");
+    row_print("  memory", host->memory, "", "memory is limited for each process alone", "cgroup_enable=memory on the kernel's command line");
+    row_print("  pids", host->pids, "", "processes are limited by uid", "the pids controller, for the service's group");
+    row_print("  cpu", host->cpu, "", "processor time is limited for each process alone", "the cpu controller, for the service's group");
+    return root && host->user && host->pid && host->mnt && host->net && host->ipc && host->uts && host->cgroup && host->proc_subset &&
+           host->seccomp_filter;
+}
+
+static bool python_show(const struct settings *settings)
+{
+    struct python python;
+    char error[512];
+    if (python_ask(settings, &python, error) < 0) {
+        row_print("Python", false, "", error, "apt-get install python3, or --python PATH");
+        return false;
+    }
+    char text[PLAN_PATH_MAX + 64];
+    snprintf(text, sizeof text, "%s (%s)", python.version, python.executable);
+    row_print("Python", true, text, "", "");
+    if (python.packages[0] != '\0')
+        row_print("  packages", true, python.packages, "", "");
+    if (python.missing[0] != '\0')
+        row_print("  packages", false, "", python.missing, "apt-get install python3-NAME for each, or --preload with others");
+    char blas[PATH_MAX];
+    if (strstr(settings->preload, "numpy") != NULL && strncmp(python.executable, "/usr/bin/", 9) == 0 &&
+        (realpath("/usr/lib/x86_64-linux-gnu/libblas.so.3", blas) != NULL || realpath("/usr/lib/aarch64-linux-gnu/libblas.so.3", blas) != NULL))
+        row_print("  BLAS", strstr(blas, "openblas") != NULL, blas, "the reference BLAS: linear algebra is many times slower",
+                  "apt-get install libopenblas0-serial");
+    return python.missing[0] == '\0';
+}
+
+int doctor_main(int argc, char **argv)
+{
+    static struct settings settings;
+    int r = settings_from_arguments(&settings, argc, argv);
+    if (r != 0)
+        return r < 0 ? 0 : r;
+    struct host host;
+    host_probe(&host);
+    bool full = host_show(&host), python = python_show(&settings);
+    printf("%-22s      %s\n", "isolation level", full ? "full" : "none: scripts won't be run here");
+    return full && python ? 0 : 1;
+}

@@ -1,0 +1,15 @@
+/* The seccomp filters, compiled once at start-up from lists of rules; processes only load the bytes. */
+#ifndef VIVARY_CLI_FILTER_H
+#define VIVARY_CLI_FILTER_H
+
+#include "base/fault.h"
+
+#include <linux/filter.h>
+#include <stddef.h>
+
+enum filter_for { FILTER_WORKER, FILTER_INIT, FILTER_FRONT };
+
+/* *ret_program is malloc'ed, the caller's; its length counts instructions. 0 or -errno. */
+int filter_compile(enum filter_for which, struct sock_filter **ret_program, size_t *ret_length, struct fault *why);
+
+#endif

@@ -1,0 +1,278 @@
+#include "cli/launch.h"
+
+#include "base/descriptor.h"
+#include "cli/filter.h"
+#include "kernel/cgroup_find.h"
+#include "wire/front_plan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+/* Where slots' uids may lie: far from those of people and packages, below the 2^31 that old programs stumble over, an own random place for each
+ * instance, since the kernel counts processes by uid over all containers of a host. */
+enum { UID_BASE_LEAST = 1 << 30, UID_RANGE = 65536, UID_RANGES = 14000, FRONT_UID = 901, DESCRIPTORS_MAX = 8192 };
+
+static int launch_fail(const char *what)
+{
+    fprintf(stderr, "vivary: %s\n", what);
+    return 1;
+}
+
+static int errno_fail(const char *call, const char *object)
+{
+    fprintf(stderr, "vivary: %s(%s): %s\n", call, object, strerror(errno));
+    return 1;
+}
+
+/* A memory file with the parts one after another. -1 with a message printed. */
+static int memory_file(const char *name, const struct iovec *parts, size_t count)
+{
+    OWN_FD fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return errno_fail("memfd_create", name), -1;
+    for (size_t i = 0; i < count; i++)
+        for (size_t done = 0; done < parts[i].iov_len;) {
+            ssize_t wrote = write(fd, (const char *)parts[i].iov_base + done, parts[i].iov_len - done);
+            if (wrote < 0)
+                return errno_fail("write", name), -1;
+            done += (size_t)wrote;
+        }
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+        return errno_fail("fcntl", name), -1;
+    return fd_take(&fd);
+}
+
+static int folders_find(struct launch *launch)
+{
+    char self[PATH_MAX], beside[PATH_MAX + 32];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length < 0)
+        return errno_fail("readlink", "/proc/self/exe");
+    self[length] = '\0';
+    *strrchr(self, '/') = '\0';
+    /* In a build tree all lies beside this program; installed, where meson put it. */
+    snprintf(beside, sizeof beside, "%s/vivary-keeper", self);
+    bool built = access(beside, X_OK) == 0;
+    int binaries = snprintf(launch->binaries, sizeof launch->binaries, "%s", built ? self : LIBEXEC);
+    int library = snprintf(launch->plan.library, sizeof launch->plan.library, "%s%s", built ? self : LIBRARY, built ? "/python" : "");
+    if (binaries >= (int)sizeof launch->binaries || library >= (int)sizeof launch->plan.library)
+        return launch_fail("the path of this program is too long");
+    snprintf(beside, sizeof beside, "%.*s/_vivary.abi3.so", PATH_MAX - 1, launch->plan.library);
+    if (access(beside, R_OK) < 0)
+        return errno_fail("access", beside);
+    return 0;
+}
+
+static int share_resolve(struct plan *plan, const char *share)
+{
+    if (share[0] == '\0')
+        return 0;
+    char resolved[PATH_MAX];
+    struct stat there;
+    if (realpath(share, resolved) == NULL || stat(resolved, &there) < 0)
+        return errno_fail("--share", share);
+    if (!S_ISDIR(there.st_mode) || strlen(resolved) >= sizeof plan->share)
+        return launch_fail("--share takes a folder, which scripts see as /app");
+    snprintf(plan->share, sizeof plan->share, "%s", resolved);
+    return 0;
+}
+
+static void groups_choose(struct launch *launch)
+{
+    static const char *const NAMES[GROUP_KINDS] = { [GROUP_MEMORY] = "memory", [GROUP_PIDS] = "pids", [GROUP_CPU] = "cpuacct" };
+    struct plan *plan = &launch->plan;
+    plan->cgroup_version = (uint32_t)launch->host.cgroup_version;
+    for (int kind = 0; kind < GROUP_KINDS && plan->cgroup_version != 0; kind++) {
+        char parent[PLAN_PATH_MAX];
+        if (cgroup_find(launch->host.cgroup_version, NAMES[kind], parent, sizeof parent) == 0)
+            snprintf(plan->group[kind], sizeof plan->group[kind], "%.900s/vivary-%d", parent, (int)getpid());
+    }
+}
+
+static int plan_make(struct launch *launch)
+{
+    const struct settings *s = &launch->settings;
+    const struct host *host = &launch->host;
+    struct plan *plan = &launch->plan;
+    plan->version = PLAN_VERSION;
+    plan->slots = (uint32_t)s->slots;
+    plan->landlock_abi = (uint32_t)host->landlock_abi;
+    plan->user_nested = host->nested_user;
+    plan->overlay = host->overlay;
+    plan->memory_bytes = s->memory_mb << 20;
+    plan->tmp_bytes = s->tmp_mb << 20;
+    plan->tmp_files = s->tmp_files;
+    plan->processes = s->processes;
+    plan->descriptors = s->descriptors;
+    plan->cpu_ms = s->cpu_ms;
+    plan->result_max = s->result_max;
+    snprintf(plan->python, sizeof plan->python, "%s", launch->python.executable);
+    snprintf(plan->preload, sizeof plan->preload, "%s", s->preload);
+    memcpy(plan->prefix, launch->python.prefix, sizeof plan->prefix);
+    plan->prefixes = launch->python.prefixes;
+    uint32_t random;
+    if (getrandom(&random, sizeof random, 0) != sizeof random)
+        return errno_fail("getrandom", "uid");
+    plan->uid_base = UID_BASE_LEAST + random % UID_RANGES * UID_RANGE;
+    groups_choose(launch);
+    return folders_find(launch) || share_resolve(plan, s->share);
+}
+
+static int plans_write(struct launch *launch)
+{
+    const struct settings *s = &launch->settings;
+    struct plan *plan = &launch->plan;
+    struct sock_filter *filters[3] = { NULL };
+    size_t lengths[3] = { 0 };
+    static const enum filter_for KINDS[3] = { FILTER_WORKER, FILTER_INIT, FILTER_FRONT };
+    int status = 0;
+    for (int i = 0; i < 3 && status == 0; i++) {
+        struct fault why;
+        if (filter_compile(KINDS[i], &filters[i], &lengths[i], &why) < 0) {
+            errno = why.error;
+            status = errno_fail(why.call, why.object);
+        }
+    }
+#ifdef __SANITIZE_ADDRESS__
+    lengths[2] = 0; /* the sanitizer's runtime makes calls of its own */
+#endif
+    if (status == 0) {
+        plan->worker_filter_length = (uint32_t)lengths[0];
+        plan->init_filter_length = (uint32_t)lengths[1];
+        struct front_plan front = {
+            .version = FRONT_PLAN_VERSION,
+            .filter_length = (uint32_t)lengths[2],
+            .jail = geteuid() == 0,
+            .uid = plan->uid_base + FRONT_UID,
+            .gid = plan->uid_base + FRONT_UID,
+            .listeners = s->listen_count,
+            .slots = plan->slots,
+            .queue_max = (uint32_t)s->queue_max,
+            .connections_max = (uint32_t)s->connections_max,
+            .deadline_ms = (uint32_t)s->deadline_ms,
+            .exit_grace_ms = (uint32_t)s->exit_grace_ms,
+            .request_ms = (uint32_t)s->request_ms,
+            .idle_ms = (uint32_t)s->idle_ms,
+            .body_max = s->body_max,
+            .result_max = s->result_max,
+            .stdout_max = s->stdout_max,
+        };
+        struct iovec of_keeper[] = { { plan, sizeof *plan },
+                                     { filters[0], lengths[0] * sizeof **filters },
+                                     { filters[1], lengths[1] * sizeof **filters } };
+        struct iovec of_front[] = { { &front, sizeof front }, { filters[2], lengths[2] * sizeof **filters } };
+        launch->plan_fd = memory_file("keeper's plan", of_keeper, 3);
+        launch->front_plan_fd = memory_file("front's plan", of_front, 2);
+        status = launch->plan_fd < 0 || launch->front_plan_fd < 0;
+    }
+    for (int i = 0; i < 3; i++)
+        free(filters[i]);
+    return status;
+}
+
+int launch_prepare(struct launch *launch)
+{
+    launch->plan_fd = launch->front_plan_fd = -1;
+    if (geteuid() != 0)
+        return launch_fail("root is needed to make cells (sudo vivary ...): it is given up where scripts run");
+    char error[512];
+    if (python_ask(&launch->settings, &launch->python, error) < 0)
+        return launch_fail(error);
+    if (launch->python.missing[0] != '\0') {
+        fprintf(stderr, "vivary: %s can't import %s: install it (apt-get install python3-NAME), or name others with --preload\n",
+                launch->python.executable, launch->python.missing);
+        return 1;
+    }
+    host_probe(&launch->host);
+    const struct host *host = &launch->host;
+    if (!host->user || !host->pid || !host->mnt || !host->net || !host->ipc || !host->uts || !host->cgroup || !host->seccomp_filter)
+        return launch_fail("this host can't hold scripts at level full, the only one there is so far: `vivary doctor` says what is missing");
+    return plan_make(launch) || plans_write(launch);
+}
+
+/* Runs `program` in a child with the descriptors at 3 and up, in this order, and nothing else but 0, 1 and 2. */
+static int program_start(const struct launch *launch, const char *program, const int *fds, uint32_t count, pid_t *ret_pid)
+{
+    char path[SETTINGS_PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/%s", launch->binaries, program);
+    pid_t pid = fork();
+    if (pid < 0)
+        return errno_fail("fork", program);
+    if (pid > 0) {
+        *ret_pid = pid;
+        return 0;
+    }
+    setpgid(0, 0); /* Ctrl-C at a terminal is for `vivary serve` alone: it ends the others in order */
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    int moved[32];
+    for (uint32_t i = 0; i < count; i++)
+        moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 64);
+    close_range(3, 63, 0);
+    for (uint32_t i = 0; i < count; i++)
+        if (moved[i] < 0 || dup2(moved[i], (int)(3 + i)) < 0)
+            _exit(errno_fail("dup2", program));
+    int empty = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (empty < 0 || dup2(empty, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+        _exit(errno_fail("dup2", program));
+    execl(path, program, (char *)NULL);
+    _exit(errno_fail("execl", path));
+}
+
+int launch_keeper(const struct launch *launch, pid_t *ret_pid, int *ret_front, int *ret_news)
+{
+    int sockets[2], news[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
+        return errno_fail("socketpair", "keeper");
+    OWN_FD of_front = sockets[0];
+    OWN_FD of_keeper = sockets[1];
+    if (pipe2(news, O_CLOEXEC) < 0)
+        return errno_fail("pipe2", "keeper");
+    OWN_FD news_read = news[0];
+    OWN_FD news_write = news[1];
+    const int fds[] = { of_keeper, launch->plan_fd, news_write };
+    if (program_start(launch, "vivary-keeper", fds, 3, ret_pid) != 0)
+        return 1;
+    *ret_front = fd_take(&of_front);
+    *ret_news = fd_take(&news_read);
+    return 0;
+}
+
+int launch_front(const struct launch *launch, int keeper, const int *listeners, uint32_t count, pid_t *ret_pid)
+{
+    int fds[2 + FRONT_LISTEN_MAX] = { keeper, launch->front_plan_fd };
+    for (uint32_t i = 0; i < count; i++)
+        fds[2 + i] = listeners[i];
+    return program_start(launch, "vivary-front", fds, 2 + count, ret_pid);
+}
+
+void launch_clear(const struct launch *launch)
+{
+    for (int kind = 0; kind < GROUP_KINDS; kind++) {
+        const char *group = launch->plan.group[kind];
+        if (group[0] == '\0')
+            continue;
+        /* A killed keeper's cells die by themselves; their last processes may be leaving still. */
+        for (int tries = 0; tries < 200 && access(group, F_OK) == 0; tries++) {
+            for (uint32_t slot = 0; slot < launch->plan.slots; slot++) {
+                char folder[PLAN_PATH_MAX + 24];
+                snprintf(folder, sizeof folder, "%s/slot-%u", group, slot);
+                rmdir(folder);
+            }
+            if (rmdir(group) == 0 || errno == ENOENT)
+                break;
+            usleep(10000);
+        }
+    }
+}

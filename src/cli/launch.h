@@ -1,0 +1,35 @@
+/* Starting the keeper: what `serve` and `run` share. */
+#ifndef VIVARY_CLI_LAUNCH_H
+#define VIVARY_CLI_LAUNCH_H
+
+#include "cli/python.h"
+#include "kernel/probe.h"
+#include "settings/settings.h"
+#include "wire/plan.h"
+
+#include <linux/filter.h>
+#include <sys/types.h>
+
+struct launch {
+    struct settings settings;
+    struct host host;
+    struct python python;
+    struct plan plan;
+    int plan_fd;        /* the plan and its filters, for the keeper */
+    int front_plan_fd;  /* for the front */
+    char binaries[SETTINGS_PATH_MAX]; /* the folder of vivary-keeper and vivary-front */
+};
+
+/* Probes host and Python and makes the plans. 0, or 1 with the reason printed on stderr. */
+int launch_prepare(struct launch *launch);
+
+/* Starts a keeper. *ret_front is the front's end of its socket, *ret_news says 'R' when the first worker waits, and ends with the keeper. */
+int launch_keeper(const struct launch *launch, pid_t *ret_pid, int *ret_front, int *ret_news);
+
+/* Starts a front on listening sockets; `keeper` stays the caller's. */
+int launch_front(const struct launch *launch, int keeper, const int *listeners, uint32_t count, pid_t *ret_pid);
+
+/* Removes what a keeper that was killed has left: its cgroups. */
+void launch_clear(const struct launch *launch);
+
+#endif

@@ -1,0 +1,194 @@
+/* `vivary serve`: starts keeper and front, prints one line when the first worker waits, and starts them anew when one of them ends. */
+#include "cli/serve.h"
+
+#include "base/clock.h"
+#include "base/descriptor.h"
+#include "base/log.h"
+#include "cli/launch.h"
+#include "settings/address.h"
+#include "settings/option.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+enum { RESTART_MS = 100, RESTARTS_MAX = 50, STEADY_MS = 10000, STOP_GRACE_MS = 2000, KEEPER_STOP_MS = 6000 };
+
+struct supervisor {
+    struct launch launch;
+    int listeners[SETTINGS_LISTEN_MAX];
+    char shown[SETTINGS_LISTEN_MAX][SETTINGS_PATH_MAX + 16];
+    pid_t keeper, front;
+    int news;
+    int signals;
+    bool announced, stopping;
+};
+
+static void announce(struct supervisor *supervisor)
+{
+    const struct launch *launch = &supervisor->launch;
+    const char *shown = supervisor->shown[0];
+    char address[SETTINGS_PATH_MAX + 64], curl[SETTINGS_PATH_MAX + 64];
+    if (strncmp(shown, "unix:", 5) == 0) {
+        snprintf(address, sizeof address, "%s", shown);
+        snprintf(curl, sizeof curl, "--unix-socket %s http://localhost", shown + 5);
+    } else {
+        snprintf(address, sizeof address, "http://%s", shown);
+        snprintf(curl, sizeof curl, "http://%s", shown);
+    }
+    printf("Vivary serves on %s (Python %s, preloaded: %s, isolation: full%s%s). "
+           "Try: curl %s/execute -d '{\"script\": \"def main(): return {\\\"answer\\\": 42}\"}'\n",
+           address, launch->python.version, launch->python.packages[0] != '\0' ? launch->python.packages : "nothing",
+           launch->plan.landlock_abi == 0 ? ", without Landlock" : "", launch->plan.cgroup_version == 0 ? ", without cgroup limits" : "", curl);
+    fflush(stdout);
+    supervisor->announced = true;
+}
+
+static int both_start(struct supervisor *supervisor)
+{
+    int front_end;
+    if (launch_keeper(&supervisor->launch, &supervisor->keeper, &front_end, &supervisor->news) != 0)
+        return 1;
+    OWN_FD keeper = front_end;
+    return launch_front(&supervisor->launch, keeper, supervisor->listeners, supervisor->launch.settings.listen_count, &supervisor->front);
+}
+
+/* Waits until `pid` is reaped, at most so long; then kills it. */
+static int child_wait(struct supervisor *supervisor, pid_t pid, int ms)
+{
+    uint64_t end = clock_ns() + (uint64_t)ms * NS_PER_MS;
+    int status = 0;
+    for (;;) {
+        pid_t got = waitpid(pid, &status, WNOHANG);
+        if (got != 0)
+            return status;
+        uint64_t now = clock_ns();
+        if (now >= end) {
+            kill(pid, SIGKILL);
+            waitpid(pid, &status, 0);
+            return status;
+        }
+        struct pollfd watched = { .fd = supervisor->signals, .events = POLLIN };
+        struct signalfd_siginfo signal;
+        if (poll(&watched, 1, 20) > 0 && read(supervisor->signals, &signal, sizeof signal) > 0)
+            continue; /* SIGCHLD, mostly */
+    }
+}
+
+/* Ends what is left of the two, the front first: it finishes the runs in flight while the keeper still lives. */
+static void both_stop(struct supervisor *supervisor, int grace_ms)
+{
+    if (supervisor->front > 0) {
+        kill(supervisor->front, grace_ms > 0 ? SIGTERM : SIGKILL);
+        child_wait(supervisor, supervisor->front, grace_ms);
+    }
+    if (supervisor->keeper > 0) {
+        kill(supervisor->keeper, SIGTERM);
+        child_wait(supervisor, supervisor->keeper, KEEPER_STOP_MS);
+    }
+    supervisor->front = supervisor->keeper = 0;
+    fd_close(&supervisor->news);
+    launch_clear(&supervisor->launch);
+}
+
+static int listeners_open(struct supervisor *supervisor)
+{
+    struct settings *settings = &supervisor->launch.settings;
+    for (uint32_t i = 0; i < settings->listen_count; i++) {
+        char error[256];
+        if (address_listen(settings->listen[i], &supervisor->listeners[i], supervisor->shown[i], sizeof supervisor->shown[i], error) < 0) {
+            fprintf(stderr, "vivary: %s\n", error);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int supervise(struct supervisor *supervisor)
+{
+    uint64_t started = 0;
+    unsigned restarts = 0;
+    while (!supervisor->stopping) {
+        if (supervisor->keeper == 0) {
+            started = clock_ns();
+            if (both_start(supervisor) != 0)
+                return 1;
+        }
+        struct pollfd watched[] = { { .fd = supervisor->signals, .events = POLLIN },
+                                    { .fd = supervisor->announced ? -1 : supervisor->news, .events = POLLIN } };
+        if (poll(watched, 2, -1) < 0 && errno != EINTR)
+            return 1;
+        char word;
+        if (watched[1].revents != 0 && read(supervisor->news, &word, 1) == 1)
+            announce(supervisor);
+        else if (watched[1].revents != 0)
+            fd_close(&supervisor->news); /* the keeper's end follows as SIGCHLD */
+        struct signalfd_siginfo signal;
+        while (read(supervisor->signals, &signal, sizeof signal) == sizeof signal)
+            supervisor->stopping |= signal.ssi_signo != SIGCHLD;
+
+        int status;
+        pid_t pid;
+        bool lost = false;
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+            bool was_front = pid == supervisor->front;
+            if (!was_front && pid != supervisor->keeper)
+                continue;
+            *(was_front ? &supervisor->front : &supervisor->keeper) = 0;
+            lost = true;
+            if (!supervisor->stopping)
+                log_line("error", was_front ? "front_ended" : "keeper_ended", "status=%d", status);
+        }
+        if (!lost || supervisor->stopping)
+            continue;
+        both_stop(supervisor, 0);
+        if (!supervisor->announced)
+            return 1; /* it never worked: say so rather than try for ever. The keeper has logged why */
+        restarts = clock_ns() - started > STEADY_MS * NS_PER_MS ? 0 : restarts + 1;
+        if (restarts > RESTARTS_MAX) {
+            log_line("error", "gave_up", "restarts=%u", restarts);
+            return 1;
+        }
+        usleep(restarts > 1 ? RESTART_MS * 1000 : 0);
+    }
+    both_stop(supervisor, (int)supervisor->launch.settings.deadline_ms + STOP_GRACE_MS);
+    return 0;
+}
+
+int serve_main(int argc, char **argv)
+{
+    static struct supervisor supervisor; /* large, and one for the process */
+    supervisor.news = -1;
+    int r = settings_from_arguments(&supervisor.launch.settings, argc, argv);
+    if (r != 0)
+        return r < 0 ? 0 : r; /* --help was answered, or an error was printed */
+    /* Of ours from now on: a signal that comes while things start is kept, and heeded once they stand. */
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGCHLD);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    supervisor.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (supervisor.signals < 0) {
+        perror("vivary: signalfd");
+        return 1;
+    }
+    log_start("vivary");
+    if (listeners_open(&supervisor) != 0 || launch_prepare(&supervisor.launch) != 0)
+        return 1;
+    int status = supervise(&supervisor);
+    if (supervisor.keeper != 0 || supervisor.front != 0)
+        both_stop(&supervisor, 0);
+    for (uint32_t i = 0; i < supervisor.launch.settings.listen_count; i++)
+        if (strncmp(supervisor.shown[i], "unix:", 5) == 0)
+            unlink(supervisor.shown[i] + 5);
+    return status;
+}

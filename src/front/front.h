@@ -1,0 +1,128 @@
+/* The front: speaks HTTP with strangers, frames with workers, records with the keeper. No privileges, one thread, one epoll. */
+#ifndef VIVARY_FRONT_FRONT_H
+#define VIVARY_FRONT_FRONT_H
+
+#include "base/fault.h"
+#include "wire/died.h"
+#include "wire/frame.h"
+#include "wire/front_plan.h"
+#include "wire/ready.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What an event of the front's epoll is about. */
+enum watch_kind { WATCH_KEEPER, WATCH_SIGNALS, WATCH_HTTP, WATCH_CLIENT, WATCH_SOCKET, WATCH_STDOUT, WATCH_STDERR };
+
+struct watch {
+    enum watch_kind kind;
+    void *owner; /* struct call, struct worker, or nothing */
+};
+
+/* Bytes that grow up to a maximum; what is more is dropped and noted. */
+struct buffer {
+    char *at;
+    size_t used, room, most;
+    bool cut;
+};
+
+enum call_state { CALL_READING, CALL_QUEUED, CALL_RUNNING, CALL_ANSWERED };
+
+/* One HTTP request. */
+struct call {
+    enum call_state state;
+    struct front *front;
+    void *http;         /* http.c's connection */
+    int client;         /* its descriptor, MHD's to close */
+    struct watch watch; /* for its hanging up while the call waits */
+    bool watched;
+    struct buffer body;
+    size_t discarded; /* bytes of a body that is too large */
+    char *script;
+    size_t script_length;
+    uint64_t give_up_ns; /* while queued */
+    struct worker *worker;
+    struct call *next; /* in the queue */
+    unsigned status;
+    char *answer; /* malloc'ed */
+    size_t answer_length;
+    const char *allow; /* of a 405 */
+    bool closes;       /* the connection can't be read on */
+};
+
+enum worker_state { WORKER_NONE, WORKER_WAITING, WORKER_RUNNING, WORKER_ENDING };
+
+/* The worker of a slot. */
+struct worker {
+    enum worker_state state;
+    uint32_t slot;
+    uint64_t generation;
+    uint64_t since_ns; /* waiting */
+    int fds[READY_FDS];
+    struct watch watches[READY_FDS];
+    struct call *call;
+    size_t sent;       /* of header and script */
+    struct frame_header header;
+    size_t header_have;
+    uint64_t exit_by_ns; /* once the result is there; 0 before */
+    bool refused;        /* it broke the protocol */
+    bool too_large;
+    struct buffer payload; /* of the frame that is coming */
+    uint32_t said;         /* FRAME_RESULT or FRAME_ERROR, once whole */
+    struct buffer out;
+    size_t err_bytes;
+};
+
+struct front {
+    struct front_plan plan;
+    void *filter; /* plan.filter_length instructions */
+    int epoll, keeper, signals;
+    struct watch keeper_watch, signals_watch, http_watch;
+    struct worker *workers;
+    struct call *queue_head, *queue_tail;
+    uint32_t queued, running;
+    struct call *graves; /* freed at the end of a round: events of this round may still point to them */
+    bool stopping;
+    uint64_t stop_by_ns;
+    struct http *http;
+};
+
+/* http.c */
+int http_start(struct front *front, struct fault *why);
+void http_turn(struct front *front);      /* lets the library work */
+int http_wait_ms(const struct front *front);
+void http_expire(struct front *front, uint64_t now_ns); /* cuts off clients that are over their time */
+void http_close_listeners(struct front *front);
+void http_resume(struct call *call);      /* its answer is there */
+uint32_t http_connections(const struct front *front);
+
+/* route.c: what is asked, and the whole request. */
+void call_route(struct call *call, const char *method, const char *path);
+void call_body(struct call *call, const char *bytes, size_t length);
+void call_start(struct call *call);
+void call_fail(struct call *call, unsigned status, const char *text);
+void call_free(struct call *call);
+
+/* queue.c: calls that wait for a worker, and workers that wait for a call. */
+void queue_add(struct front *front, struct call *call);
+void queue_remove(struct front *front, struct call *call);
+void queue_serve(struct front *front);
+void queue_expire(struct front *front, uint64_t now_ns);
+
+/* run.c: one worker's run. */
+int run_start(struct front *front, struct worker *worker, struct call *call);
+void run_event(struct front *front, struct worker *worker, enum watch_kind kind);
+void run_died(struct front *front, struct worker *worker);
+void run_cancel(struct front *front, struct worker *worker);
+void run_expire(struct front *front, uint64_t now_ns);
+void worker_drop(struct worker *worker);
+
+/* jail.c */
+int jail_enter(const struct front *front, struct fault *why);
+
+/* buffer.c */
+bool buffer_add(struct buffer *buffer, const void *bytes, size_t length); /* false: no memory */
+void buffer_free(struct buffer *buffer);
+
+#endif

@@ -1,0 +1,276 @@
+/* HTTP, by libmicrohttpd: the only file that knows it. One daemon for each listening socket, no threads of its own, its epoll inside ours. Calls that wait
+ * are suspended; what the library doesn't refuse by itself is refused in door.c. */
+#include "front/door.h"
+#include "front/front.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+enum { CONNECTION_MEMORY = 32 << 10, DISCARD_FACTOR = 4, EXPIRE_EVERY_MS = 100 };
+
+/* One client's connection. */
+struct connection {
+    int fd;
+    uint64_t deadline_ns; /* 0: none, its call waits for a run */
+    struct connection *next, *before;
+};
+
+struct http {
+    struct MHD_Daemon *daemons[FRONT_LISTEN_MAX];
+    struct connection *connections;
+    uint32_t count;
+    bool resumed;
+    uint64_t expire_ns;
+};
+
+static void connection_time(struct MHD_Connection *mhd, uint64_t ms)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct connection *connection = info != NULL ? info->socket_context : NULL;
+    if (connection != NULL)
+        connection->deadline_ns = ms > 0 ? clock_ns() + ms * NS_PER_MS : 0;
+}
+
+static void connection_notify(void *cls, struct MHD_Connection *mhd, void **socket_context, enum MHD_ConnectionNotificationCode code)
+{
+    struct front *front = cls;
+    struct http *http = front->http;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+        struct connection *connection = calloc(1, sizeof *connection);
+        if (connection == NULL || info == NULL) {
+            free(connection);
+            return; /* without a deadline of ours: the library's own idle time ends it */
+        }
+        connection->fd = info->connect_fd;
+        connection->deadline_ns = clock_ns() + front->plan.request_ms * NS_PER_MS;
+        connection->next = http->connections;
+        if (connection->next != NULL)
+            connection->next->before = connection;
+        http->connections = connection;
+        http->count++;
+        *socket_context = connection;
+        return;
+    }
+    struct connection *connection = *socket_context;
+    if (connection == NULL)
+        return;
+    if (connection->next != NULL)
+        connection->next->before = connection->before;
+    *(connection->before != NULL ? &connection->before->next : &http->connections) = connection->next;
+    http->count--;
+    free(connection);
+    *socket_context = NULL;
+}
+
+/* Called with the request line, before the headers: from here the request has its time. */
+static void *line_notify(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+    const struct front *front = cls;
+    (void)uri;
+    connection_time(mhd, front->plan.request_ms);
+    return NULL;
+}
+
+/* The path as it came: `%2f` is no slash, and `%00` doesn't cut. */
+static size_t path_keep(void *cls, struct MHD_Connection *mhd, char *text)
+{
+    (void)cls, (void)mhd;
+    return strlen(text);
+}
+
+static enum MHD_Result answer_send(struct call *call, struct MHD_Connection *mhd)
+{
+    static const char NO_MEMORY[] = "{\"error\": \"Out of memory\"}";
+    struct MHD_Response *response;
+    if (call->answer != NULL)
+        response = MHD_create_response_from_buffer(call->answer_length, call->answer, MHD_RESPMEM_MUST_FREE);
+    else
+        response = MHD_create_response_from_buffer(sizeof NO_MEMORY - 1, (char *)NO_MEMORY, MHD_RESPMEM_PERSISTENT);
+    if (response == NULL)
+        return MHD_NO; /* closes the connection */
+    call->answer = NULL; /* the response's now */
+    MHD_add_response_header(response, "Content-Type", "application/json");
+    if (call->allow != NULL)
+        MHD_add_response_header(response, "Allow", call->allow);
+    if (call->status == 503)
+        MHD_add_response_header(response, "Retry-After", "1");
+    if (call->closes)
+        MHD_add_response_header(response, "Connection", "close");
+    connection_time(mhd, call->front->plan.request_ms); /* to take the answer in */
+    enum MHD_Result queued = MHD_queue_response(mhd, call->status, response);
+    MHD_destroy_response(response);
+    return queued;
+}
+
+/* Suspends the call's connection until its answer is there. The library doesn't look at a suspended connection, so its hanging up is watched for here. */
+static void call_suspend(struct call *call, struct MHD_Connection *mhd)
+{
+    MHD_suspend_connection(mhd);
+    connection_time(mhd, 0);
+    struct epoll_event event = { .events = EPOLLRDHUP, .data.ptr = &call->watch };
+    call->watched = call->client >= 0 && epoll_ctl(call->front->epoll, EPOLL_CTL_ADD, call->client, &event) == 0;
+}
+
+void http_resume(struct call *call)
+{
+    if (call->http == NULL || !call->watched)
+        return; /* answered in the same turn as asked */
+    epoll_ctl(call->front->epoll, EPOLL_CTL_DEL, call->client, NULL);
+    call->watched = false;
+    MHD_resume_connection(call->http);
+    call->front->http->resumed = true;
+}
+
+static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, const char *url, const char *method)
+{
+    struct call *call = calloc(1, sizeof *call);
+    if (call == NULL)
+        return NULL;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    call->front = front;
+    call->http = mhd;
+    call->client = info != NULL ? info->connect_fd : -1;
+    call->watch = (struct watch){ WATCH_CLIENT, call };
+    call->body.most = front->plan.body_max;
+    const char *wrong = door_check(mhd);
+    if (wrong != NULL) {
+        call_fail(call, 400, wrong);
+        call->closes = true; /* what follows can't be trusted to be a request */
+        return call;
+    }
+    call_route(call, method, url);
+    const char *length = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Content-Length");
+    if (length != NULL && strtoull(length, NULL, 10) > front->plan.body_max) {
+        char text[96];
+        snprintf(text, sizeof text, "Request body is larger than %llu bytes", (unsigned long long)front->plan.body_max);
+        call_fail(call, 413, text);
+        call->closes = true;
+    }
+    return call;
+}
+
+static enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,
+                                      const char *data, size_t *data_size, void **context)
+{
+    struct front *front = cls;
+    struct call *call = *context;
+    (void)version;
+    if (call == NULL) {
+        call = call_begin(front, mhd, url, method);
+        if (call == NULL)
+            return MHD_NO;
+        *context = call;
+        /* An answer given here, before the body, closes the connection afterwards. All others wait for the request's end. */
+        return call->closes && call->state == CALL_ANSWERED ? answer_send(call, mhd) : MHD_YES;
+    }
+    if (*data_size > 0) {
+        call_body(call, data, *data_size);
+        *data_size = 0;
+        return call->discarded > DISCARD_FACTOR * front->plan.body_max ? MHD_NO : MHD_YES;
+    }
+    if (call->state == CALL_READING)
+        call_start(call);
+    if (call->state == CALL_ANSWERED)
+        return answer_send(call, mhd);
+    call_suspend(call, mhd);
+    return MHD_YES;
+}
+
+static void request_completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode code)
+{
+    struct front *front = cls;
+    struct call *call = *context;
+    (void)code;
+    connection_time(mhd, front->plan.idle_ms);
+    if (call == NULL)
+        return;
+    *context = NULL;
+    if (call->watched)
+        epoll_ctl(front->epoll, EPOLL_CTL_DEL, call->client, NULL);
+    call->watched = false;
+    call->http = NULL;
+    if (call->state == CALL_QUEUED)
+        queue_remove(front, call);
+    if (call->worker != NULL)
+        run_cancel(front, call->worker);
+    call->next = front->graves;
+    front->graves = call;
+}
+
+int http_start(struct front *front, struct fault *why)
+{
+    struct http *http = calloc(1, sizeof *http);
+    if (http == NULL)
+        return fault_set(why, ENOMEM, "calloc", "http");
+    front->http = http;
+    for (uint32_t i = 0; i < front->plan.listeners; i++) {
+        http->daemons[i] = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, request_handle, front,
+                                            MHD_OPTION_LISTEN_SOCKET, (int)(FRONT_LISTEN_FD + i), MHD_OPTION_CONNECTION_LIMIT,
+                                            (unsigned)front->plan.connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((front->plan.idle_ms + 999) / 1000 + 1),
+                                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, connection_notify, front,
+                                            MHD_OPTION_NOTIFY_COMPLETED, request_completed, front, MHD_OPTION_URI_LOG_CALLBACK, line_notify, front,
+                                            MHD_OPTION_UNESCAPE_CALLBACK, path_keep, NULL, MHD_OPTION_END);
+        if (http->daemons[i] == NULL)
+            return fault_set(why, errno != 0 ? errno : EINVAL, "MHD_start_daemon", "listening socket");
+        const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemons[i], MHD_DAEMON_INFO_EPOLL_FD);
+        struct epoll_event event = { .events = EPOLLIN, .data.ptr = &front->http_watch };
+        if (info == NULL || epoll_ctl(front->epoll, EPOLL_CTL_ADD, info->epoll_fd, &event) < 0)
+            return fault_set(why, errno, "epoll_ctl", "http");
+    }
+    return 0;
+}
+
+void http_turn(struct front *front)
+{
+    do {
+        front->http->resumed = false;
+        for (uint32_t i = 0; i < front->plan.listeners; i++)
+            MHD_run(front->http->daemons[i]);
+    } while (front->http->resumed); /* a call can be answered within the turn that asked */
+}
+
+int http_wait_ms(const struct front *front)
+{
+    int wait_ms = front->http->count > 0 ? EXPIRE_EVERY_MS : 60000;
+    for (uint32_t i = 0; i < front->plan.listeners; i++) {
+        MHD_UNSIGNED_LONG_LONG ms;
+        if (MHD_get_timeout(front->http->daemons[i], &ms) == MHD_YES && ms < (unsigned)wait_ms)
+            wait_ms = (int)ms;
+    }
+    return wait_ms;
+}
+
+void http_expire(struct front *front, uint64_t now_ns)
+{
+    struct http *http = front->http;
+    if (now_ns < http->expire_ns)
+        return;
+    http->expire_ns = now_ns + EXPIRE_EVERY_MS * NS_PER_MS;
+    /* The library's timeout is of idle time: a client that sends a byte a second would stay. */
+    for (struct connection *at = http->connections; at != NULL; at = at->next)
+        if (at->deadline_ns != 0 && now_ns >= at->deadline_ns) {
+            shutdown(at->fd, SHUT_RDWR); /* the library sees the end, and closes */
+            at->deadline_ns = 0;
+        }
+}
+
+void http_close_listeners(struct front *front)
+{
+    for (uint32_t i = 0; i < front->plan.listeners; i++)
+        MHD_quiesce_daemon(front->http->daemons[i]);
+}
+
+uint32_t http_connections(const struct front *front)
+{
+    return front->http->count;
+}

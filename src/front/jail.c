@@ -1,0 +1,83 @@
+/* The front's own jail: a hole in HTTP or JSON must not be a way to anything. All that it needs is open by now. */
+#include "front/front.h"
+
+#include "base/descriptor.h"
+#include "kernel/landlock.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+static int root_leave(struct fault *why)
+{
+    char folder[] = "/tmp/vivary-front-XXXXXX";
+    /* Gone as soon as it is entered: a root without a name, and nobody can make a file in it. */
+    if (mkdtemp(folder) == NULL)
+        return fault_set(why, errno, "mkdtemp", folder);
+    int entered = chdir(folder), error = errno;
+    if (rmdir(folder) < 0 || entered < 0)
+        return fault_set(why, entered < 0 ? error : errno, "chdir", folder);
+    if (chroot(".") < 0)
+        return fault_set(why, errno, "chroot", folder);
+    return 0;
+}
+
+static int identity_leave(const struct front_plan *plan, struct fault *why)
+{
+    for (int capability = 0; capability < 64; capability++)
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) {
+            if (errno == EINVAL)
+                break;
+            return fault_set(why, errno, "prctl", "PR_CAPBSET_DROP");
+        }
+    if (setgroups(0, NULL) < 0)
+        return fault_set(why, errno, "setgroups", "front");
+    if (setresgid(plan->gid, plan->gid, plan->gid) < 0)
+        return fault_set(why, errno, "setresgid", "front");
+    if (setresuid(plan->uid, plan->uid, plan->uid) < 0) /* takes all capabilities with it: capabilities(7) */
+        return fault_set(why, errno, "setresuid", "front");
+    struct rlimit none = { 0 };
+    if (setrlimit(RLIMIT_NPROC, &none) < 0)
+        return fault_set(why, errno, "setrlimit", "NPROC");
+    return 0;
+}
+
+static int files_leave(struct fault *why)
+{
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 1)
+        return 0; /* this kernel has none; the empty root holds */
+    struct landlock_ruleset_attr_full all = { .handled_access_fs = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1 }; /* what ABI 1 knows */
+    OWN_FD ruleset = landlock_create_ruleset(&all, sizeof all, 0);
+    if (ruleset < 0)
+        return fault_set(why, errno, "landlock_create", "front");
+    return landlock_restrict_self(ruleset, 0) < 0 ? fault_set(why, errno, "landlock_restrict", "front") : 0;
+}
+
+int jail_enter(const struct front *front, struct fault *why)
+{
+    const struct front_plan *plan = &front->plan;
+    int r = plan->jail ? root_leave(why) : 0;
+    if (r == 0 && plan->jail)
+        r = identity_leave(plan, why);
+    if (r < 0)
+        return r;
+    struct rlimit none = { 0 };
+    if (setrlimit(RLIMIT_CORE, &none) < 0 || setrlimit(RLIMIT_FSIZE, &none) < 0)
+        return fault_set(why, errno, "setrlimit", "front");
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return fault_set(why, errno, "prctl", "front");
+    r = files_leave(why);
+    if (r < 0 || plan->filter_length == 0)
+        return r;
+    struct sock_fprog program = { .len = (unsigned short)plan->filter_length, .filter = front->filter };
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+        return fault_set(why, errno, "seccomp", "front");
+    return 0;
+}

@@ -1,0 +1,188 @@
+#include "front/front.h"
+
+#include "base/clock.h"
+#include "base/descriptor.h"
+#include "base/log.h"
+#include "base/passing.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+
+enum { EVENTS_MAX = 64, STOP_GRACE_MS = 1000 };
+
+static void keeper_read(struct front *front)
+{
+    const struct wire_bounds bounds = { .slots = front->plan.slots };
+    for (;;) {
+        union {
+            uint32_t kind;
+            struct ready ready;
+            struct died died;
+        } message;
+        int fds[PASSING_FDS_MAX];
+        size_t count = 0;
+        ssize_t got = passing_receive(front->keeper, &message, sizeof message, fds, &count);
+        if (got == -EAGAIN)
+            return;
+        struct ready ready;
+        struct died died;
+        if (got > 0 && count == READY_FDS && ready_valid(&message, (size_t)got, &bounds, &ready)) {
+            struct worker *worker = &front->workers[ready.slot];
+            if (worker->state == WORKER_NONE) {
+                worker->state = WORKER_WAITING;
+                worker->generation = ready.generation;
+                worker->since_ns = clock_ns();
+                for (size_t i = 0; i < READY_FDS; i++)
+                    worker->fds[i] = fds[i];
+                continue;
+            }
+        } else if (got > 0 && count == 0 && died_valid(&message, (size_t)got, &bounds, &died)) {
+            struct worker *worker = &front->workers[died.slot];
+            if (worker->state != WORKER_NONE && worker->generation == died.generation)
+                run_died(front, worker);
+            continue;
+        }
+        if (got != 0 || !front->stopping)
+            log_line("error", got == 0 ? "keeper_ended" : "keeper_spoke_nonsense", "length=%zd", got);
+        exit(1); /* without it there are no workers: the supervisor starts both anew */
+    }
+}
+
+static void stop_begin(struct front *front)
+{
+    struct signalfd_siginfo signal;
+    while (read(front->signals, &signal, sizeof signal) == sizeof signal)
+        continue;
+    if (front->stopping)
+        return;
+    front->stopping = true;
+    front->stop_by_ns = clock_ns() + (front->plan.deadline_ms + STOP_GRACE_MS) * NS_PER_MS;
+    http_close_listeners(front);
+}
+
+static void client_left(struct front *front, struct call *call)
+{
+    if (!call->watched)
+        return;
+    if (call->state == CALL_QUEUED)
+        queue_remove(front, call);
+    if (call->worker != NULL) {
+        run_cancel(front, call->worker);
+        call->worker = NULL;
+    }
+    call_fail(call, 400, "The client has hung up");
+    call->closes = true;
+    http_resume(call);
+}
+
+static int front_prepare(struct front *front, struct fault *why)
+{
+    if (pread(FRONT_PLAN_FD, &front->plan, sizeof front->plan, 0) != sizeof front->plan || front->plan.version != FRONT_PLAN_VERSION ||
+        front->plan.listeners > FRONT_LISTEN_MAX)
+        return fault_set(why, EINVAL, "pread", "plan");
+    size_t size = front->plan.filter_length * sizeof(struct sock_filter);
+    front->filter = malloc(size + 1);
+    front->workers = calloc(front->plan.slots, sizeof *front->workers);
+    if (front->filter == NULL || front->workers == NULL)
+        return fault_set(why, ENOMEM, "malloc", "front");
+    if (pread(FRONT_PLAN_FD, front->filter, size, sizeof front->plan) != (ssize_t)size)
+        return fault_set(why, EINVAL, "pread", "filter");
+    close(FRONT_PLAN_FD);
+    for (uint32_t i = 0; i < front->plan.slots; i++) {
+        struct worker *worker = &front->workers[i];
+        worker->slot = i;
+        for (int k = 0; k < READY_FDS; k++) {
+            worker->fds[k] = -1;
+            worker->watches[k] = (struct watch){ (enum watch_kind)(WATCH_SOCKET + k), worker };
+        }
+    }
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files); /* as many as can be had; connections-max bounds what is used */
+    }
+    /* The library writes dates, and glibc would open /etc/localtime for the first. */
+    if (setenv("TZ", "UTC0", 1) < 0)
+        return fault_set(why, errno, "setenv", "TZ");
+    tzset();
+    front->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (front->epoll < 0)
+        return fault_set(why, errno, "epoll_create1", "front");
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_SETMASK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    front->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (front->signals < 0)
+        return fault_set(why, errno, "signalfd", "front");
+    front->keeper_watch.kind = WATCH_KEEPER;
+    front->signals_watch.kind = WATCH_SIGNALS;
+    front->http_watch.kind = WATCH_HTTP;
+    struct epoll_event of_keeper = { .events = EPOLLIN, .data.ptr = &front->keeper_watch };
+    struct epoll_event of_signals = { .events = EPOLLIN, .data.ptr = &front->signals_watch };
+    if (epoll_ctl(front->epoll, EPOLL_CTL_ADD, front->keeper, &of_keeper) < 0 ||
+        epoll_ctl(front->epoll, EPOLL_CTL_ADD, front->signals, &of_signals) < 0)
+        return fault_set(why, errno, "epoll_ctl", "front");
+    int r = http_start(front, why);
+    return r < 0 ? r : jail_enter(front, why);
+}
+
+static void event_handle(struct front *front, const struct watch *watch)
+{
+    switch (watch->kind) {
+    case WATCH_KEEPER:
+        keeper_read(front);
+        break;
+    case WATCH_SIGNALS:
+        stop_begin(front);
+        break;
+    case WATCH_HTTP:
+        break; /* its turn comes in each round */
+    case WATCH_CLIENT:
+        client_left(front, watch->owner);
+        break;
+    default:
+        run_event(front, watch->owner, watch->kind);
+    }
+}
+
+int main(void)
+{
+    struct front front = { .keeper = FRONT_KEEPER_FD };
+    struct fault why = { 0 };
+    log_start("front");
+    if (front_prepare(&front, &why) < 0) {
+        log_fault("front_failed", &why);
+        return 1;
+    }
+    while (!front.stopping || (front.running + front.queued > 0 && clock_ns() < front.stop_by_ns)) {
+        struct epoll_event events[EVENTS_MAX];
+        int wait_ms = http_wait_ms(&front);
+        if ((front.running > 0 || front.queued > 0 || front.stopping) && wait_ms > 50)
+            wait_ms = 50; /* exit grace, waiting time: to a twentieth of a second */
+        int count = epoll_wait(front.epoll, events, EVENTS_MAX, wait_ms);
+        for (int i = 0; i < count; i++)
+            event_handle(&front, events[i].data.ptr);
+        uint64_t now_ns = clock_ns();
+        run_expire(&front, now_ns);
+        queue_expire(&front, now_ns);
+        http_expire(&front, now_ns);
+        queue_serve(&front);
+        http_turn(&front);
+        while (front.graves != NULL) {
+            struct call *call = front.graves;
+            front.graves = call->next;
+            call_free(call);
+        }
+    }
+    http_turn(&front); /* the last answers leave */
+    return 0;
+}

@@ -1,0 +1,94 @@
+/* What is asked for: two paths. */
+#include "front/answer.h"
+#include "front/front.h"
+#include "front/request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void call_fail(struct call *call, unsigned status, const char *text)
+{
+    free(call->answer);
+    call->answer = answer_error(text, strlen(text), &call->answer_length);
+    call->status = call->answer != NULL ? status : 500;
+    call->state = CALL_ANSWERED;
+}
+
+/* Decides at the headers what can be decided then. What stays in CALL_READING is a POST to /execute. */
+void call_route(struct call *call, const char *method, const char *path)
+{
+    size_t length = strcspn(path, "?");
+    if (length == 8 && strncmp(path, "/execute", 8) == 0) {
+        if (strcmp(method, "POST") == 0)
+            return;
+        call->allow = "POST";
+    } else if (length == 8 && strncmp(path, "/healthz", 8) == 0) {
+        if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) {
+            static const char OK[] = "{\"status\": \"ok\"}";
+            call->answer = strdup(OK);
+            call->answer_length = sizeof OK - 1;
+            call->status = call->answer != NULL ? 200 : 500;
+            call->state = CALL_ANSWERED;
+            return;
+        }
+        call->allow = "GET, HEAD";
+    } else {
+        call_fail(call, 404, "Not found: there are POST /execute and GET /healthz");
+        return;
+    }
+    char text[96];
+    snprintf(text, sizeof text, "Method not allowed: this path takes %s", call->allow);
+    call_fail(call, 405, text);
+}
+
+void call_body(struct call *call, const char *bytes, size_t length)
+{
+    if (call->state != CALL_READING || call->body.cut) {
+        call->discarded += length;
+        return;
+    }
+    if (!buffer_add(&call->body, bytes, length)) {
+        call_fail(call, 500, "Out of memory while reading the request body");
+        call->closes = true;
+    }
+}
+
+void call_start(struct call *call)
+{
+    struct front *front = call->front;
+    char text[256];
+    if (call->body.cut) {
+        snprintf(text, sizeof text, "Request body is larger than %llu bytes", (unsigned long long)front->plan.body_max);
+        call_fail(call, 413, text);
+        return;
+    }
+    struct request request;
+    int status = request_parse(call->body.at != NULL ? call->body.at : "", call->body.used, &request, text);
+    buffer_free(&call->body);
+    if (status != 0) {
+        call_fail(call, (unsigned)status, text);
+        return;
+    }
+    call->script = request.script;
+    call->script_length = request.length;
+    if (front->stopping) {
+        call_fail(call, 503, "Service is stopping");
+        call->closes = true;
+        return;
+    }
+    queue_add(front, call);
+    queue_serve(front);
+    if (call->state == CALL_QUEUED && front->queued > front->plan.queue_max) {
+        queue_remove(front, call);
+        call_fail(call, 503, "Service is busy: try again later");
+    }
+}
+
+void call_free(struct call *call)
+{
+    buffer_free(&call->body);
+    free(call->script);
+    free(call->answer);
+    free(call);
+}

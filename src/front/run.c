@@ -1,0 +1,278 @@
+/* One run on one worker. All that the worker says is hostile: each frame's type, number and length are judged before a byte is kept. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/passing.h"
+#include "front/answer.h"
+#include "front/front.h"
+#include "front/json_check.h"
+#include "wire/done.h"
+#include "wire/taken.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { DRAIN_MAX = 1 << 20, RESULT_DEPTH_MAX = 100000, READ_SIZE = 64 << 10, SPOKEN_ROUNDS = 64, LAST_TURNS = 1024 };
+
+static const char FAILED[] = "Sandbox failed to run script";
+
+void worker_drop(struct worker *worker)
+{
+    for (size_t i = 0; i < READY_FDS; i++) {
+        if (worker->fds[i] >= 0)
+            close(worker->fds[i]); /* the only one, so it leaves the epoll too: epoll(7) */
+        worker->fds[i] = -1;
+    }
+    buffer_free(&worker->payload);
+    buffer_free(&worker->out);
+}
+
+static void keeper_tell(struct front *front, const void *record, size_t length)
+{
+    int r = passing_send(front->keeper, record, length, NULL, 0);
+    if (r < 0) {
+        struct fault why;
+        fault_set(&why, -r, "sendmsg", "keeper");
+        log_fault("keeper_lost", &why);
+        exit(1); /* the supervisor starts both anew */
+    }
+}
+
+static void done_tell(struct front *front, const struct worker *worker)
+{
+    struct done done = { .kind = WIRE_DONE, .slot = worker->slot, .generation = worker->generation };
+    keeper_tell(front, &done, sizeof done);
+}
+
+/* Sends what is left of the script. 0, or -1 once the worker is gone. */
+static int script_send(struct worker *worker)
+{
+    const struct call *call = worker->call;
+    struct frame_header header = { .type = FRAME_RUN, .exchange = 1, .length = call->script_length };
+    size_t whole = sizeof header + call->script_length;
+    while (worker->sent < whole) {
+        size_t in_header = worker->sent < sizeof header ? worker->sent : sizeof header, in_script = worker->sent - in_header;
+        struct iovec parts[2] = { { (char *)&header + in_header, sizeof header - in_header },
+                                  { call->script + in_script, call->script_length - in_script } };
+        struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
+        ssize_t sent = sendmsg(worker->fds[READY_SOCKET], &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return errno == EAGAIN ? 0 : -1;
+        worker->sent += (size_t)sent;
+    }
+    return 0;
+}
+
+int run_start(struct front *front, struct worker *worker, struct call *call)
+{
+    worker->call = call;
+    worker->sent = worker->header_have = worker->err_bytes = 0;
+    worker->exit_by_ns = 0;
+    worker->refused = worker->too_large = false;
+    worker->said = 0;
+    worker->out = (struct buffer){ .most = front->plan.stdout_max };
+    if (script_send(worker) < 0 && worker->sent == 0) {
+        worker->call = NULL;
+        worker->state = WORKER_ENDING; /* DIED is on its way */
+        worker_drop(worker);
+        return -1;
+    }
+    struct taken taken = { .kind = WIRE_TAKEN,
+                           .slot = worker->slot,
+                           .generation = worker->generation,
+                           .deadline_ns = clock_ns() + front->plan.deadline_ms * NS_PER_MS };
+    keeper_tell(front, &taken, sizeof taken);
+    bool more = worker->sent < sizeof(struct frame_header) + call->script_length;
+    for (size_t i = 0; i < READY_FDS; i++) {
+        struct epoll_event event = { .events = EPOLLIN | (i == READY_SOCKET && more ? (uint32_t)EPOLLOUT : 0), .data.ptr = &worker->watches[i] };
+        if (epoll_ctl(front->epoll, EPOLL_CTL_ADD, worker->fds[i], &event) < 0)
+            worker->refused = true;
+    }
+    worker->state = WORKER_RUNNING;
+    call->worker = worker;
+    call->state = CALL_RUNNING;
+    front->running++;
+    return 0;
+}
+
+/* Reads what a pipe holds, up to `most` bytes. */
+static void pipe_drain(struct front *front, struct worker *worker, int kind, size_t most)
+{
+    static _Thread_local char part[READ_SIZE];
+    for (size_t total = 0; worker->fds[kind] >= 0 && total < most;) {
+        ssize_t got = read(worker->fds[kind], part, sizeof part);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && errno == EAGAIN)
+            return;
+        if (got <= 0) {
+            epoll_ctl(front->epoll, EPOLL_CTL_DEL, worker->fds[kind], NULL); /* else its hang-up is told again and again */
+            close(worker->fds[kind]);
+            worker->fds[kind] = -1;
+            return;
+        }
+        total += (size_t)got;
+        if (kind == READY_STDOUT)
+            worker->refused |= !buffer_add(&worker->out, part, (size_t)got);
+        else
+            worker->err_bytes += (size_t)got; /* not shown here: drained, so that nobody waits for room in the pipe */
+    }
+}
+
+static void call_answer(struct front *front, struct worker *worker, struct call *call)
+{
+    const struct json_rules rules = { .depth_max = RESULT_DEPTH_MAX };
+    struct json_error error;
+    char text[96];
+    free(call->answer);
+    call->answer = NULL;
+    call->state = CALL_ANSWERED;
+    call->status = 400;
+    const struct buffer *said = &worker->payload;
+    if (worker->said == FRAME_RESULT && !worker->refused && said->used > 0 && said->at[0] == '{' &&
+        json_check(said->at, said->used, &rules, NULL, NULL, &error) == JSON_OK) {
+        call->status = 200;
+        call->answer = answer_result(said->at, said->used, worker->out.at, worker->out.used, worker->out.cut, &call->answer_length);
+    } else if (worker->said == FRAME_ERROR && !worker->refused) {
+        call->answer = answer_error(said->at != NULL ? said->at : "", said->used, &call->answer_length);
+    } else if (worker->too_large) {
+        snprintf(text, sizeof text, "Return value is too large: at most %llu bytes of JSON are allowed", (unsigned long long)front->plan.result_max);
+        call->answer = answer_error(text, strlen(text), &call->answer_length);
+    } else {
+        call->answer = answer_error(FAILED, sizeof FAILED - 1, &call->answer_length);
+    }
+    if (call->answer == NULL)
+        call->status = 500;
+}
+
+/* Answers, and lets go of the worker. */
+static void run_end(struct front *front, struct worker *worker, bool died)
+{
+    struct call *call = worker->call;
+    worker->call = NULL;
+    worker->state = WORKER_ENDING;
+    front->running--;
+    if (call != NULL) {
+        pipe_drain(front, worker, READY_STDOUT, front->plan.stdout_max + DRAIN_MAX);
+        call->worker = NULL;
+        call_answer(front, worker, call);
+        http_resume(call);
+    }
+    worker_drop(worker);
+    if (!died)
+        done_tell(front, worker);
+    else
+        worker->state = WORKER_NONE;
+}
+
+static bool header_valid(struct front *front, struct worker *worker)
+{
+    const struct frame_header *header = &worker->header;
+    bool first = worker->said == 0;
+    if (header->exchange != 1)
+        return false;
+    switch (header->type) {
+    case FRAME_RESULT:
+        worker->too_large = first && header->length > front->plan.result_max;
+        return first && header->length > 0 && header->length <= front->plan.result_max;
+    case FRAME_ERROR:
+        return first && header->length <= FRAME_ERROR_MAX;
+    case FRAME_END:
+        return !first && header->length == 0;
+    default:
+        return false;
+    }
+}
+
+/* Returns true when the worker has said all that it will, or what it must not. */
+static bool words_read(struct front *front, struct worker *worker)
+{
+    static _Thread_local char part[READ_SIZE];
+    for (int round = 0; round < SPOKEN_ROUNDS; round++) { /* others wait too: the rest is read in the next turn */
+        bool in_header = worker->header_have < sizeof worker->header;
+        void *to = in_header ? (char *)&worker->header + worker->header_have : part;
+        uint64_t left = in_header ? sizeof worker->header - worker->header_have : worker->header.length - worker->payload.used;
+        ssize_t got = recv(worker->fds[READY_SOCKET], to, left < sizeof part ? left : sizeof part, MSG_DONTWAIT);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            return false;
+        if (got <= 0)
+            return true;
+        if (in_header) {
+            worker->header_have += (size_t)got;
+            if (worker->header_have < sizeof worker->header)
+                continue;
+            if (!header_valid(front, worker)) {
+                worker->refused = true;
+                return true;
+            }
+            if (worker->header.type == FRAME_END)
+                return true;
+            worker->payload = (struct buffer){ .most = worker->header.length };
+        } else if (!buffer_add(&worker->payload, part, (size_t)got)) {
+            worker->refused = true;
+            return true;
+        }
+        if (worker->payload.used == worker->header.length) {
+            worker->said = worker->header.type;
+            worker->header_have = 0;
+            worker->exit_by_ns = clock_ns() + front->plan.exit_grace_ms * NS_PER_MS;
+        }
+    }
+    return false;
+}
+
+void run_event(struct front *front, struct worker *worker, enum watch_kind kind)
+{
+    if (worker->state != WORKER_RUNNING)
+        return; /* an event of this round, of a run that has ended in it */
+    if (kind == WATCH_STDOUT || kind == WATCH_STDERR) {
+        pipe_drain(front, worker, kind == WATCH_STDOUT ? READY_STDOUT : READY_STDERR, READ_SIZE);
+        return;
+    }
+    size_t whole = worker->call != NULL ? sizeof(struct frame_header) + worker->call->script_length : 0;
+    if (worker->sent < whole) {
+        if (script_send(worker) < 0)
+            worker->sent = whole; /* it is gone; what it said before is read below */
+        if (worker->sent == whole) {
+            struct epoll_event event = { .events = EPOLLIN, .data.ptr = &worker->watches[READY_SOCKET] };
+            epoll_ctl(front->epoll, EPOLL_CTL_MOD, worker->fds[READY_SOCKET], &event);
+        }
+    }
+    if (worker->refused || words_read(front, worker))
+        run_end(front, worker, false);
+}
+
+void run_died(struct front *front, struct worker *worker)
+{
+    if (worker->state == WORKER_RUNNING) {
+        /* What it had sent before it died: read to its end, which comes, since nobody holds the other end any more. */
+        for (int turn = 0; turn < LAST_TURNS && worker->fds[READY_SOCKET] >= 0 && !words_read(front, worker); turn++)
+            continue;
+        run_end(front, worker, true);
+        return;
+    }
+    worker_drop(worker);
+    worker->state = WORKER_NONE;
+}
+
+void run_cancel(struct front *front, struct worker *worker)
+{
+    worker->call = NULL;
+    run_end(front, worker, false);
+}
+
+void run_expire(struct front *front, uint64_t now_ns)
+{
+    for (uint32_t i = 0; front->running > 0 && i < front->plan.slots; i++) {
+        struct worker *worker = &front->workers[i];
+        if (worker->state == WORKER_RUNNING && worker->exit_by_ns != 0 && now_ns >= worker->exit_by_ns)
+            run_end(front, worker, false);
+    }
+}

@@ -1,0 +1,178 @@
+/* Making a cell: its init, which the keeper forks into the zygote's user namespace, and the order to the zygote to fork a worker into it. */
+#include "base/clock.h"
+#include "base/descriptor.h"
+#include "base/passing.h"
+#include "cell/init.h"
+#include "keeper/keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { JAILING_MS_MAX = 10000 };
+
+enum { BIRTH_STACK = 32 * 1024 };
+
+/* Three clones make an init. The keeper can't enter the zygote's namespaces itself, for it would not come back; a pid namespace is entered only by
+ * a child; and a new one is made only by a process that is in its parent (EINVAL else, copy_pid_ns in kernel/pid_namespace.c). So: `outer` enters,
+ * `middle` is born inside, and it makes the init. Both run on the keeper's memory and descriptors (CLONE_VM, CLONE_FILES) while it stands still
+ * (CLONE_VFORK): nothing is copied, and the init's pidfd appears among the keeper's own. CLONE_PARENT makes all of them the keeper's children. */
+struct birth {
+    const struct keeper *keeper;
+    const struct slot *slot;
+    int made;
+    pid_t middle;
+    int pidfd;
+    struct fault why;
+    _Alignas(16) char outer_stack[BIRTH_STACK], middle_stack[BIRTH_STACK];
+};
+
+static int middle_run(void *argument)
+{
+    struct birth *birth = argument;
+    const struct keeper *keeper = birth->keeper;
+    long pid = syscall(SYS_clone,
+                       CLONE_PARENT | CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD, NULL,
+                       &birth->pidfd, NULL, NULL);
+    if (pid == 0)
+        init_run(keeper->plan, keeper->init_filter, birth->slot->groups, keeper->group_count, birth->made);
+    if (pid < 0)
+        fault_set(&birth->why, errno, "clone", "cell's init");
+    return 0;
+}
+
+static int outer_run(void *argument)
+{
+    struct birth *birth = argument;
+    if (setns(birth->keeper->zygote_fd, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID) < 0) {
+        fault_set(&birth->why, errno, "setns", "zygote");
+        return 1;
+    }
+    birth->middle = clone(middle_run, birth->middle_stack + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PARENT | SIGCHLD, birth);
+    if (birth->middle < 0)
+        fault_set(&birth->why, errno, "clone", "middle");
+    return 0;
+}
+
+static void child_reap(pid_t pid)
+{
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
+static int init_start(struct keeper *keeper, struct slot *slot, int made, struct fault *why)
+{
+    struct birth birth = { .keeper = keeper, .slot = slot, .made = made, .pidfd = -1 };
+    pid_t outer = clone(outer_run, birth.outer_stack + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &birth);
+    if (outer < 0)
+        return fault_set(why, errno, "clone", "outer");
+    child_reap(outer);
+    child_reap(birth.middle);
+    if (birth.why.error != 0) {
+        *why = birth.why;
+        return -why->error;
+    }
+    slot->init_fd = birth.pidfd;
+    slot->init_dead = false;
+    return 0;
+}
+
+static int pipe_make(int *ret_read, int *ret_write, struct fault *why)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return fault_set(why, errno, "pipe2", "cell");
+    *ret_read = ends[0];
+    *ret_write = ends[1];
+    return 0;
+}
+
+int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
+{
+    struct slot *slot = &keeper->slots[number];
+    uid_t uid = keeper->plan->uid_base + CELL_SLOT_UID + number;
+    OWN_FD worker_socket = -1;
+    OWN_FD front_socket = -1;
+    OWN_FD out_read = -1;
+    OWN_FD out_write = -1;
+    OWN_FD err_read = -1;
+    OWN_FD err_write = -1;
+    OWN_FD status_read = -1;
+    OWN_FD status_write = -1;
+
+    int sockets[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
+        return fault_set(why, errno, "socketpair", "worker");
+    front_socket = sockets[0];
+    worker_socket = sockets[1];
+    int r = pipe_make(&out_read, &out_write, why);
+    if (r == 0)
+        r = pipe_make(&err_read, &err_write, why);
+    if (r == 0)
+        r = pipe_make(&status_read, &status_write, why);
+    if (r < 0)
+        return r;
+    /* A script may open /dev/stdout, and the pipe asks its uid like a file. */
+    if (fchown(out_write, uid, uid) < 0 || fchown(err_write, uid, uid) < 0)
+        return fault_set(why, errno, "fchown", "stdout");
+    if (fcntl(status_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(out_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(err_read, F_SETFL, O_NONBLOCK) < 0 ||
+        fcntl(front_socket, F_SETFL, O_NONBLOCK) < 0)
+        return fault_set(why, errno, "fcntl", "O_NONBLOCK");
+
+    slot->generation++;
+    slot->why = DIED_EXITED;
+    slot->status = 0;
+    slot->worker_forked = false;
+    slot->deadline_ns = clock_ns() + JAILING_MS_MAX * NS_PER_MS;
+    r = init_start(keeper, slot, status_write, why);
+    if (r < 0)
+        return r;
+    /* From here on there is something to kill: the slot is no longer empty, whatever fails. */
+    slot->state = SLOT_KILLING;
+    struct epoll_event of_status = { .events = EPOLLIN, .data.u64 = number };
+    struct epoll_event of_init = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_INIT + number };
+    if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, status_read, &of_status) < 0 ||
+        epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, slot->init_fd, &of_init) < 0)
+        r = fault_set(why, errno, "epoll_ctl", "cell");
+    if (r < 0) {
+        pidfd_send_signal(slot->init_fd, SIGKILL, NULL, 0);
+        return r;
+    }
+    slot->state = SLOT_MAKING;
+    slot->worker[FORK_SOCKET] = fd_take(&worker_socket);
+    slot->worker[FORK_STDOUT] = fd_take(&out_write);
+    slot->worker[FORK_STDERR] = fd_take(&err_write);
+    slot->worker[FORK_STATUS] = fd_take(&status_write);
+    slot->status_fd = fd_take(&status_read);
+    slot->given[0] = fd_take(&front_socket);
+    slot->given[1] = fd_take(&out_read);
+    slot->given[2] = fd_take(&err_read);
+    return 0;
+}
+
+int cell_order(struct keeper *keeper, uint32_t number, struct fault *why)
+{
+    struct slot *slot = &keeper->slots[number];
+    int fds[FORK_FDS + GROUP_KINDS];
+    for (size_t i = 0; i < FORK_INIT; i++)
+        fds[i] = slot->worker[i];
+    fds[FORK_INIT] = slot->init_fd;
+    for (uint32_t i = 0; i < keeper->group_count; i++)
+        fds[FORK_FDS + i] = slot->groups[i];
+    struct fork_order order = { .kind = WIRE_FORK, .slot = number, .generation = slot->generation };
+    int r = passing_send(keeper->zygote, &order, sizeof order, fds, FORK_FDS + keeper->group_count);
+    if (r < 0)
+        return fault_set(why, -r, "sendmsg", "zygote");
+    for (size_t i = 0; i < FORK_INIT; i++)
+        fd_close(&slot->worker[i]); /* so that the worker's end is seen: nobody else holds its pipes */
+    slot->worker_forked = true;
+    slot->state = SLOT_JAILING;
+    return 0;
+}

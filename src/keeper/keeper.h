@@ -1,0 +1,77 @@
+/* The keeper: the process that holds the privileges. It makes cells, kills, reaps and counts, and reads nothing that a stranger wrote: only
+ * fixed-size records of front and zygote, and the kernel's files. One thread, one loop, no allocation after its start. */
+#ifndef VIVARY_KEEPER_KEEPER_H
+#define VIVARY_KEEPER_KEEPER_H
+
+#include "base/fault.h"
+#include "wire/died.h"
+#include "wire/fork.h"
+#include "wire/plan.h"
+
+#include <linux/filter.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+enum slot_state {
+    SLOT_EMPTY,
+    SLOT_MAKING,  /* its cell's init makes namespaces and mounts */
+    SLOT_JAILING, /* its worker is on its way */
+    SLOT_WAITING, /* the front was told of it */
+    SLOT_RUNNING, /* the front gave it a run */
+    SLOT_KILLING, /* its init was sent SIGKILL */
+    SLOT_STATES
+};
+
+struct slot {
+    enum slot_state state;
+    uint64_t generation;  /* of the cell in it; counts up */
+    uint64_t deadline_ns; /* of the state: jailing, running */
+    uint64_t cpu_base_ns; /* what the slot's cgroup had used when the run began */
+    bool init_dead;
+    bool worker_forked;       /* ordered from the zygote, its end not yet reported */
+    enum died_why why;        /* what ended the cell */
+    int32_t status;           /* of the worker, as of wait(2) */
+    int init_fd;              /* pidfd of the cell's pid 1; -1: none */
+    int status_fd;            /* where init and worker say that they are done with their part, as struct fault */
+    int worker[FORK_INIT];    /* the worker's ends, until the zygote has the order */
+    int given[3];             /* the front's ends, until it is told: socket, stdout, stderr */
+    int groups[GROUP_KINDS];  /* cgroup.procs, for all cells of this slot */
+    int cpu_usage;            /* the cgroup's account of processor time */
+};
+
+/* What an event of the keeper's epoll is about: a slot's number for a worker's status, and these. */
+#define KEEPER_TAG_INIT (UINT64_C(1) << 32) /* plus the slot's number: its cell's init has ended */
+#define KEEPER_TAG_FRONT (UINT64_C(2) << 32)
+#define KEEPER_TAG_ZYGOTE (UINT64_C(3) << 32)
+#define KEEPER_TAG_SIGNALS (UINT64_C(4) << 32)
+
+struct keeper {
+    const struct plan *plan;
+    const struct sock_filter *worker_filter, *init_filter;
+    struct slot *slots;
+    uint32_t group_count;
+    int epoll, signals, front, news;
+    int zygote;        /* socket */
+    int zygote_fd;     /* pidfd */
+    pid_t zygote_pid;  /* 0: none */
+    bool zygote_warm;
+    uint64_t zygote_born_ns;
+    uint64_t retry_ns;       /* no new cell before this */
+    unsigned failures;       /* in a row */
+    bool told_ready, stopping;
+};
+
+/* zygote.c: starts a zygote, which will say WIRE_WARM on keeper->zygote. 0 or -errno. */
+int zygote_start(struct keeper *keeper, struct fault *why);
+
+/* cell.c: starts to make a cell for an empty slot. On failure the slot is empty again, or being killed. */
+int cell_start(struct keeper *keeper, uint32_t slot, struct fault *why);
+/* Orders its worker, once its init has made it. */
+int cell_order(struct keeper *keeper, uint32_t slot, struct fault *why);
+
+/* cgroup.c: the slots' groups. */
+int groups_make(struct keeper *keeper, struct fault *why);
+void groups_remove(const struct plan *plan);
+uint64_t group_cpu_ns(const struct keeper *keeper, const struct slot *slot); /* 0 where it isn't counted */
+
+#endif

@@ -1,0 +1,432 @@
+/* Theory of operation. `vivary serve` starts one keeper and one front. The keeper starts a zygote, makes a cell for each slot and has the zygote
+ * fork a worker into it; when the worker says that it is jailed, the front gets its descriptors (READY). The front says TAKEN when it gives the
+ * worker its run, and DONE when it needs nothing more. The keeper kills the cell then, or at its deadline, or when the worker ends; when nothing
+ * is left it says DIED, and makes the next cell. If the front's socket ends, the keeper ends, and by the kernel's death signals all cells. */
+#include "keeper/keeper.h"
+
+#include "base/clock.h"
+#include "base/descriptor.h"
+#include "base/log.h"
+#include "base/passing.h"
+#include "wire/done.h"
+#include "wire/exited.h"
+#include "wire/ready.h"
+#include "wire/taken.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+enum { FAILURES_MAX = 5, RETRY_MS = 200, CPU_LOOK_MS = 100, WARM_MS_MAX = 120000, STOP_MS_MAX = 5000 };
+
+static void slot_kill(struct slot *slot, enum died_why why)
+{
+    if (slot->state == SLOT_EMPTY || slot->state == SLOT_KILLING)
+        return;
+    slot->why = why;
+    slot->state = SLOT_KILLING;
+    if (slot->init_fd >= 0 && !slot->init_dead)
+        pidfd_send_signal(slot->init_fd, SIGKILL, NULL, 0); /* all of its pid namespace dies with it: pid_namespaces(7) */
+}
+
+static void zygote_kill(struct keeper *keeper)
+{
+    if (keeper->zygote_pid != 0)
+        kill(keeper->zygote_pid, SIGKILL); /* and with this pid 1 of theirs, all its workers */
+}
+
+/* Nothing of the cell is left: its init is reaped, and the worker, which is the zygote's child, too. */
+static void slot_settle(struct keeper *keeper, uint32_t number)
+{
+    struct slot *slot = &keeper->slots[number];
+    if (slot->state != SLOT_KILLING || !slot->init_dead || slot->worker_forked)
+        return;
+    bool known = slot->given[0] < 0; /* the front was told of it */
+    fd_close(&slot->init_fd);
+    fd_close(&slot->status_fd);
+    for (size_t i = 0; i < 3; i++)
+        fd_close(&slot->given[i]);
+    for (size_t i = 0; i < FORK_INIT; i++)
+        fd_close(&slot->worker[i]);
+    slot->state = SLOT_EMPTY;
+    if (known && keeper->front >= 0) {
+        struct died died = { .kind = WIRE_DIED, .slot = number, .generation = slot->generation, .why = slot->why, .status = slot->status };
+        int r = passing_send(keeper->front, &died, sizeof died, NULL, 0);
+        if (r < 0) { /* the socket's queue holds more records than there are slots: a front that reads none is broken */
+            struct fault why;
+            fault_set(&why, -r, "sendmsg", "front");
+            log_fault("front_lost", &why);
+            keeper->stopping = true;
+        }
+    }
+}
+
+static void init_reap(struct keeper *keeper, uint32_t number)
+{
+    struct slot *slot = &keeper->slots[number];
+    siginfo_t info = { 0 };
+    if (slot->init_fd < 0 || slot->init_dead || waitid(P_PIDFD, (id_t)slot->init_fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+        return;
+    slot_kill(slot, DIED_EXITED);
+    slot->init_dead = true;
+    epoll_ctl(keeper->epoll, EPOLL_CTL_DEL, slot->init_fd, NULL);
+    slot_settle(keeper, number);
+}
+
+static void zygote_reap(struct keeper *keeper)
+{
+    int status;
+    if (keeper->zygote_pid == 0 || waitpid(keeper->zygote_pid, &status, WNOHANG) <= 0)
+        return;
+    if (!keeper->stopping)
+        log_line("error", "zygote_died", "status=%d warm=%d", status, keeper->zygote_warm);
+    keeper->zygote_pid = 0;
+    fd_close(&keeper->zygote);
+    fd_close(&keeper->zygote_fd);
+    keeper->failures += keeper->zygote_warm ? 0 : 1;
+    keeper->zygote_warm = false;
+    for (uint32_t i = 0; i < keeper->plan->slots; i++) {
+        slot_kill(&keeper->slots[i], DIED_EXITED);
+        keeper->slots[i].worker_forked = false; /* its pid namespace is gone, so is each worker */
+        slot_settle(keeper, i);
+    }
+}
+
+static void cell_failed(struct keeper *keeper, const struct fault *why)
+{
+    log_fault("cell_failed", why);
+    keeper->failures++;
+    keeper->retry_ns = clock_ns() + RETRY_MS * NS_PER_MS;
+}
+
+/* The word of an init that has made its cell, or of a worker that is jailed, or why not. No script has been near them. */
+static void status_read(struct keeper *keeper, uint32_t number)
+{
+    struct slot *slot = &keeper->slots[number];
+    struct fault why = { 0 };
+    ssize_t got = read(slot->status_fd, &why, sizeof why);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got != sizeof why)
+        fault_set(&why, EPIPE, "read", slot->state == SLOT_MAKING ? "init's status" : "worker's status");
+    why.call[sizeof why.call - 1] = why.object[sizeof why.object - 1] = '\0';
+    if (why.error == 0 && slot->state == SLOT_MAKING && cell_order(keeper, number, &why) == 0)
+        return;
+    fd_close(&slot->status_fd);
+    if (slot->state != SLOT_JAILING && slot->state != SLOT_MAKING)
+        return;
+    if (why.error != 0) {
+        cell_failed(keeper, &why);
+        slot_kill(slot, DIED_EXITED);
+        return;
+    }
+    struct ready ready = { .kind = WIRE_READY, .slot = number, .generation = slot->generation };
+    int r = passing_send(keeper->front, &ready, sizeof ready, slot->given, READY_FDS);
+    if (r < 0) {
+        fault_set(&why, -r, "sendmsg", "front");
+        cell_failed(keeper, &why);
+        slot_kill(slot, DIED_EXITED);
+        return;
+    }
+    for (size_t i = 0; i < 3; i++)
+        fd_close(&slot->given[i]);
+    slot->state = SLOT_WAITING;
+    keeper->failures = 0;
+    if (!keeper->told_ready) {
+        keeper->told_ready = true;
+        if (write(keeper->news, "R", 1) < 0)
+            keeper->stopping = true; /* nobody started us any more */
+    }
+}
+
+static void front_read(struct keeper *keeper)
+{
+    const struct wire_bounds bounds = { .slots = keeper->plan->slots };
+    for (;;) {
+        union {
+            uint32_t kind;
+            struct taken taken;
+            struct done done;
+        } message;
+        int fds[PASSING_FDS_MAX];
+        size_t count = 0;
+        ssize_t got = passing_receive(keeper->front, &message, sizeof message, fds, &count);
+        if (got == -EAGAIN)
+            return;
+        bool valid = false;
+        if (got > 0 && count == 0 && (size_t)got >= sizeof message.kind) {
+            struct taken taken;
+            struct done done;
+            if (message.kind == WIRE_TAKEN && taken_valid(&message, (size_t)got, &bounds, &taken)) {
+                struct slot *slot = &keeper->slots[taken.slot];
+                /* A worker that ended in this moment is no fault of the front's: then the generation is past, or the state is. */
+                valid = taken.generation <= slot->generation && !(taken.generation == slot->generation && slot->state == SLOT_RUNNING);
+                if (taken.generation == slot->generation && slot->state == SLOT_WAITING) {
+                    slot->state = SLOT_RUNNING;
+                    slot->deadline_ns = taken.deadline_ns;
+                    slot->cpu_base_ns = group_cpu_ns(keeper, slot);
+                }
+            } else if (message.kind == WIRE_DONE && done_valid(&message, (size_t)got, &bounds, &done)) {
+                struct slot *slot = &keeper->slots[done.slot];
+                valid = done.generation <= slot->generation;
+                if (done.generation == slot->generation && (slot->state == SLOT_WAITING || slot->state == SLOT_RUNNING))
+                    slot_kill(slot, DIED_DONE);
+            }
+        }
+        for (size_t i = 0; got > 0 && i < count; i++)
+            close(fds[i]);
+        if (!valid) {
+            log_line(got == 0 ? "info" : "error", got == 0 ? "front_ended" : "front_spoke_nonsense", "length=%zd", got);
+            keeper->stopping = true; /* the supervisor starts both anew */
+            return;
+        }
+    }
+}
+
+static void zygote_read(struct keeper *keeper)
+{
+    const struct wire_bounds bounds = { .slots = keeper->plan->slots };
+    while (keeper->zygote >= 0) {
+        struct exited exited, message;
+        int fds[PASSING_FDS_MAX];
+        size_t count = 0;
+        ssize_t got = passing_receive(keeper->zygote, &message, sizeof message, fds, &count);
+        if (got == -EAGAIN)
+            return;
+        for (size_t i = 0; got > 0 && i < count; i++)
+            close(fds[i]);
+        if (got <= 0 || count > 0 || !exited_valid(&message, (size_t)got, &bounds, &exited)) {
+            if (got > 0)
+                log_line("error", "zygote_spoke_nonsense", "length=%zd", got);
+            fd_close(&keeper->zygote);
+            zygote_kill(keeper); /* its end is reaped, and a new one started, like any */
+            return;
+        }
+        if (exited.kind == WIRE_WARM) {
+            keeper->zygote_warm = true;
+            continue;
+        }
+        struct slot *slot = &keeper->slots[exited.slot];
+        if (exited.generation != slot->generation || !slot->worker_forked)
+            continue;
+        slot->worker_forked = false;
+        slot->status = exited.failed ? 0 : exited.status;
+        if (exited.failed) {
+            struct fault why;
+            fault_set(&why, -exited.status, "fork", "worker");
+            cell_failed(keeper, &why);
+        }
+        slot_kill(slot, DIED_EXITED);
+        slot_settle(keeper, exited.slot);
+    }
+}
+
+/* Ends what is over its time, and makes cells for empty slots. Returns how long the loop may wait, in ms. */
+static int slots_tend(struct keeper *keeper)
+{
+    uint64_t now = clock_ns(), wait_ns = 60 * NS_PER_S;
+    bool running = false;
+    for (uint32_t i = 0; i < keeper->plan->slots; i++) {
+        struct slot *slot = &keeper->slots[i];
+        if (slot->state != SLOT_MAKING && slot->state != SLOT_JAILING && slot->state != SLOT_RUNNING)
+            continue;
+        if (now >= slot->deadline_ns) {
+            if (slot->state != SLOT_RUNNING) {
+                struct fault why;
+                fault_set(&why, ETIMEDOUT, "cell_start", "worker");
+                cell_failed(keeper, &why);
+            }
+            slot_kill(slot, DIED_DEADLINE);
+            continue;
+        }
+        if (slot->deadline_ns - now < wait_ns)
+            wait_ns = slot->deadline_ns - now;
+        if (slot->state == SLOT_RUNNING) {
+            /* RLIMIT_CPU bounds each process; this their sum. */
+            uint64_t used = group_cpu_ns(keeper, slot);
+            if (used > slot->cpu_base_ns && used - slot->cpu_base_ns > keeper->plan->cpu_ms * NS_PER_MS)
+                slot_kill(slot, DIED_CPU);
+            running = true;
+        }
+    }
+    if (running && wait_ns > CPU_LOOK_MS * NS_PER_MS)
+        wait_ns = CPU_LOOK_MS * NS_PER_MS;
+    if (keeper->stopping)
+        return 0;
+
+    struct fault why;
+    if (keeper->zygote_pid == 0) {
+        if (now < keeper->retry_ns) {
+            wait_ns = keeper->retry_ns - now < wait_ns ? keeper->retry_ns - now : wait_ns;
+        } else if (zygote_start(keeper, &why) < 0) {
+            cell_failed(keeper, &why);
+            wait_ns = RETRY_MS * NS_PER_MS;
+        } else {
+            keeper->retry_ns = now + RETRY_MS * NS_PER_MS; /* one that dies at once must not be started in a tight loop */
+        }
+    }
+    if (keeper->zygote_pid != 0 && !keeper->zygote_warm && now > keeper->zygote_born_ns + WARM_MS_MAX * NS_PER_MS)
+        zygote_kill(keeper);
+    for (uint32_t i = 0; i < keeper->plan->slots && keeper->zygote_warm && keeper->zygote >= 0; i++) {
+        if (keeper->slots[i].state != SLOT_EMPTY)
+            continue;
+        if (now < keeper->retry_ns && keeper->failures > 0) {
+            wait_ns = keeper->retry_ns - now < wait_ns ? keeper->retry_ns - now : wait_ns;
+            break;
+        }
+        if (cell_start(keeper, i, &why) < 0) {
+            cell_failed(keeper, &why);
+            wait_ns = RETRY_MS * NS_PER_MS;
+            break;
+        }
+        wait_ns = 0; /* one at a time: what the front and the clock want goes first */
+        break;
+    }
+    return (int)((wait_ns + NS_PER_MS - 1) / NS_PER_MS);
+}
+
+static int plan_map(struct keeper *keeper, struct fault *why)
+{
+    struct stat file;
+    if (fstat(KEEPER_PLAN_FD, &file) < 0)
+        return fault_set(why, errno, "fstat", "plan");
+    if ((size_t)file.st_size < sizeof *keeper->plan)
+        return fault_set(why, EINVAL, "fstat", "plan");
+    const struct plan *plan = mmap(NULL, (size_t)file.st_size, PROT_READ, MAP_PRIVATE, KEEPER_PLAN_FD, 0);
+    if (plan == MAP_FAILED)
+        return fault_set(why, errno, "mmap", "plan");
+    size_t filters = (size_t)plan->worker_filter_length + plan->init_filter_length;
+    if (plan->version != PLAN_VERSION || (size_t)file.st_size != sizeof *plan + filters * sizeof(struct sock_filter))
+        return fault_set(why, EINVAL, "mmap", "plan");
+    keeper->plan = plan;
+    keeper->worker_filter = (const struct sock_filter *)(plan + 1);
+    keeper->init_filter = keeper->worker_filter + plan->worker_filter_length;
+    return 0;
+}
+
+static int keeper_prepare(struct keeper *keeper, struct fault *why)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) /* of `vivary serve`: no keeper outlives who started it */
+        return fault_set(why, errno, "prctl", "PR_SET_PDEATHSIG");
+    int r = plan_map(keeper, why);
+    if (r < 0)
+        return r;
+    keeper->slots = calloc(keeper->plan->slots, sizeof *keeper->slots);
+    if (keeper->slots == NULL)
+        return fault_set(why, ENOMEM, "calloc", "slots");
+    for (uint32_t i = 0; i < keeper->plan->slots; i++) {
+        struct slot *slot = &keeper->slots[i];
+        slot->init_fd = slot->status_fd = slot->cpu_usage = -1;
+        slot->given[0] = slot->given[1] = slot->given[2] = -1;
+        for (size_t k = 0; k < FORK_INIT; k++)
+            slot->worker[k] = -1;
+    }
+    /* Some ten descriptors a slot; the hard limit may not be raised everywhere, so it is used as far as it goes. */
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    keeper->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (keeper->epoll < 0)
+        return fault_set(why, errno, "epoll_create1", "keeper");
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGCHLD);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_SETMASK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    keeper->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (keeper->signals < 0)
+        return fault_set(why, errno, "signalfd", "keeper");
+    struct epoll_event of_front = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_FRONT };
+    struct epoll_event of_signals = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_SIGNALS };
+    if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, keeper->front, &of_front) < 0 ||
+        epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, keeper->signals, &of_signals) < 0)
+        return fault_set(why, errno, "epoll_ctl", "keeper");
+    return groups_make(keeper, why);
+}
+
+static void signals_read(struct keeper *keeper)
+{
+    struct signalfd_siginfo signal;
+    while (read(keeper->signals, &signal, sizeof signal) == sizeof signal)
+        if (signal.ssi_signo == SIGTERM || signal.ssi_signo == SIGINT)
+            keeper->stopping = true;
+}
+
+/* Kills and reaps all that the keeper made. */
+static void keeper_stop(struct keeper *keeper)
+{
+    fd_close(&keeper->front);
+    zygote_kill(keeper);
+    for (uint32_t i = 0; i < keeper->plan->slots; i++)
+        slot_kill(&keeper->slots[i], DIED_DONE);
+    uint64_t end = clock_ns() + STOP_MS_MAX * NS_PER_MS;
+    while (clock_ns() < end) {
+        int status;
+        pid_t pid = waitpid(-1, &status, WNOHANG);
+        if (pid < 0)
+            break; /* ECHILD: none left */
+        if (pid == 0) {
+            struct epoll_event event;
+            epoll_wait(keeper->epoll, &event, 1, 10);
+            signals_read(keeper);
+        }
+    }
+    groups_remove(keeper->plan);
+}
+
+int main(void)
+{
+    struct keeper keeper = { .front = KEEPER_FRONT_FD, .news = KEEPER_NEWS_FD, .zygote = -1, .zygote_fd = -1 };
+    struct fault why = { 0 };
+    log_start("keeper");
+    if (keeper_prepare(&keeper, &why) < 0) {
+        log_fault("keeper_failed", &why);
+        if (keeper.plan != NULL)
+            groups_remove(keeper.plan);
+        return 1;
+    }
+    while (!keeper.stopping) {
+        int wait_ms = slots_tend(&keeper);
+        if (!keeper.told_ready && keeper.failures >= FAILURES_MAX) {
+            log_line("error", "keeper_gave_up", "failures=%u", keeper.failures); /* fail closed: never serve without a cell that holds */
+            keeper_stop(&keeper);
+            return 1;
+        }
+        struct epoll_event events[64];
+        int count = epoll_wait(keeper.epoll, events, 64, wait_ms);
+        for (int i = 0; i < count; i++) {
+            uint64_t tag = events[i].data.u64;
+            uint32_t number = (uint32_t)tag;
+            if (tag == KEEPER_TAG_FRONT)
+                front_read(&keeper);
+            else if (tag == KEEPER_TAG_SIGNALS)
+                signals_read(&keeper);
+            else if (tag == KEEPER_TAG_ZYGOTE)
+                zygote_read(&keeper);
+            else if (tag - number == KEEPER_TAG_INIT)
+                init_reap(&keeper, number);
+            else if (keeper.slots[number].status_fd >= 0)
+                status_read(&keeper, number);
+        }
+        zygote_read(&keeper); /* what it said of workers comes before its own end, and that of their cells */
+        zygote_reap(&keeper);
+        for (uint32_t i = 0; i < keeper.plan->slots; i++)
+            slot_settle(&keeper, i);
+    }
+    keeper_stop(&keeper);
+    return 0;
+}

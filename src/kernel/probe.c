@@ -1,0 +1,151 @@
+#include "kernel/probe.h"
+
+#include "kernel/cgroup_find.h"
+#include "kernel/landlock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+enum { PROBE_MS_MAX = 5000 };
+
+typedef bool probe_try(int flags);
+
+/* Runs `attempt` in a child; true if it said so in time. */
+static bool probe_run(probe_try *attempt, int flags)
+{
+    pid_t pid = fork();
+    if (pid < 0)
+        return false;
+    if (pid == 0)
+        _exit(attempt(flags) ? 0 : 1);
+    int pidfd = pidfd_open(pid, 0);
+    struct pollfd watched = { .fd = pidfd, .events = POLLIN };
+    if (pidfd >= 0 && poll(&watched, 1, PROBE_MS_MAX) == 0)
+        kill(pid, SIGKILL);
+    if (pidfd >= 0)
+        close(pidfd);
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool unshare_try(int flags)
+{
+    return unshare(flags) == 0;
+}
+
+static bool text_write(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool wrote = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0)
+        close(fd);
+    return wrote;
+}
+
+static bool map_write(const char *map)
+{
+    return text_write("/proc/self/uid_map", map) && text_write("/proc/self/gid_map", map);
+}
+
+/* In a user namespace whose uid 0 is somebody without privileges, as the zygote's is, an unprivileged uid makes another, as a worker does. A child
+ * with the host's rights writes the outer map. */
+static bool nested_try(int flags)
+{
+    (void)flags;
+    int ready[2], mapped[2];
+    char word;
+    if (pipe2(ready, O_CLOEXEC) < 0 || pipe2(mapped, O_CLOEXEC) < 0)
+        return false;
+    pid_t inner = getpid(), writer = fork();
+    if (writer == 0) {
+        char path[64];
+        bool done = read(ready[0], &word, 1) == 1;
+        snprintf(path, sizeof path, "/proc/%d/uid_map", (int)inner);
+        done = done && text_write(path, "0 1073741824 65536");
+        snprintf(path, sizeof path, "/proc/%d/gid_map", (int)inner);
+        done = done && text_write(path, "0 1073741824 65536");
+        _exit(done && write(mapped[1], "", 1) == 1 ? 0 : 1);
+    }
+    close(mapped[1]);
+    if (writer < 0 || unshare(CLONE_NEWUSER) < 0 || write(ready[1], "", 1) != 1 || read(mapped[0], &word, 1) != 1)
+        return false;
+    if (syscall(SYS_setresgid, 1000, 1000, 1000) < 0 || syscall(SYS_setresuid, 1000, 1000, 1000) < 0)
+        return false;
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+    return unshare(CLONE_NEWUSER) == 0 && text_write("/proc/self/setgroups", "deny") && map_write("1000 1000 1");
+}
+
+static bool overlay_try(int flags)
+{
+    (void)flags;
+    return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mount("tmpfs", "/tmp", "tmpfs", 0, "size=1m") == 0 &&
+           mkdir("/tmp/u", 0755) == 0 && mount("tmpfs", "/tmp/u", "tmpfs", 0, "size=1m") == 0 && mkdir("/tmp/u/u", 0755) == 0 &&
+           mkdir("/tmp/u/w", 0755) == 0 && mkdir("/tmp/o", 0755) == 0 &&
+           mount("overlay", "/tmp/o", "overlay", 0, "lowerdir=/usr,upperdir=/tmp/u/u,workdir=/tmp/u/w") == 0 &&
+           mount(NULL, "/tmp/u", NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0;
+}
+
+static bool proc_try(int flags)
+{
+    (void)flags;
+    if (unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS) < 0)
+        return false;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid,hidepid=invisible") == 0 ? 0 : 1);
+    int status = 1;
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+static bool seccomp_try(int flags)
+{
+    (void)flags;
+    struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog program = { .len = 1, .filter = &allow };
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+}
+
+void host_probe(struct host *ret_host)
+{
+    *ret_host = (struct host){ 0 };
+    struct utsname name;
+    if (uname(&name) == 0)
+        snprintf(ret_host->kernel, sizeof ret_host->kernel, "%.60s %.40s", name.release, name.machine);
+    ret_host->user = probe_run(unshare_try, CLONE_NEWUSER);
+    ret_host->pid = probe_run(unshare_try, CLONE_NEWPID);
+    ret_host->mnt = probe_run(unshare_try, CLONE_NEWNS);
+    ret_host->net = probe_run(unshare_try, CLONE_NEWNET);
+    ret_host->ipc = probe_run(unshare_try, CLONE_NEWIPC);
+    ret_host->uts = probe_run(unshare_try, CLONE_NEWUTS);
+    ret_host->cgroup = probe_run(unshare_try, CLONE_NEWCGROUP);
+    ret_host->nested_user = probe_run(nested_try, 0);
+    ret_host->overlay = probe_run(overlay_try, 0);
+    ret_host->proc_subset = probe_run(proc_try, 0);
+    ret_host->seccomp_filter = probe_run(seccomp_try, 0);
+    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    ret_host->landlock_abi = abi > 0 ? (int)abi : 0;
+
+    char folder[1024];
+    for (int version = 1; version <= 2 && ret_host->cgroup_version == 0; version++) {
+        ret_host->memory = cgroup_find(version, "memory", folder, sizeof folder) == 0;
+        ret_host->pids = cgroup_find(version, "pids", folder, sizeof folder) == 0;
+        ret_host->cpu = cgroup_find(version, "cpuacct", folder, sizeof folder) == 0;
+        if (ret_host->memory || ret_host->pids || ret_host->cpu)
+            ret_host->cgroup_version = version;
+    }
+}

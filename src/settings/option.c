@@ -1,0 +1,278 @@
+#include "settings/option.h"
+
+#include "settings/file.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+enum option_kind { OPTION_NUMBER, OPTION_TEXT, OPTION_LIST };
+
+static const struct option_rule {
+    const char *name;
+    enum option_kind kind;
+    size_t field;
+    uint64_t least, standard, most; /* of a number; of a text, `most` is its room */
+    const char *standard_text;
+    const char *meaning;
+} OPTIONS[] = {
+#define NUMBER(name, field, least, standard, most, meaning) { name, OPTION_NUMBER, offsetof(struct settings, field), least, standard, most, NULL, meaning }
+#define TEXT(name, field, standard, meaning) { name, OPTION_TEXT, offsetof(struct settings, field), 0, 0, sizeof((struct settings *)0)->field, standard, meaning }
+    { "listen", OPTION_LIST, 0, 0, 0, 0, "127.0.0.1:8080", "ADDR:PORT, [ADDR6]:PORT or unix:/path; may be given more than once" },
+    TEXT("python", python, "/usr/bin/python3", "the interpreter, any CPython from 3.9 on, also of a venv"),
+    TEXT("preload", preload, "numpy,pandas", "packages that are imported ahead, with commas between"),
+    TEXT("share", share, "", "a folder that scripts see, read-only, as /app"),
+    TEXT("level", level, "auto", "isolation that is demanded: auto or full"),
+    NUMBER("slots", slots, 1, 16, 1024, "runs at once; each has a worker waiting"),
+    NUMBER("queue-max", queue_max, 0, 256, 65536, "runs that may wait for a slot; more are answered 503"),
+    NUMBER("connections-max", connections_max, 1, 1024, 65536, "HTTP connections at once"),
+    NUMBER("deadline-ms", deadline_ms, 1, 10000, 3600000, "wall time of one run"),
+    NUMBER("cpu-ms", cpu_ms, 1000, 10000, 3600000, "processor time of one run, of all its processes together"),
+    NUMBER("exit-grace-ms", exit_grace_ms, 0, 1000, 60000, "wall time for exit handlers once the result is there"),
+    NUMBER("request-ms", request_ms, 100, 10000, 600000, "a request must have come whole in this time"),
+    NUMBER("idle-ms", idle_ms, 100, 60000, 3600000, "a kept-alive connection without a request is closed after this"),
+    NUMBER("memory-mb", memory_mb, 64, 512, 1048576, "memory of one run, in MiB"),
+    NUMBER("processes", processes, 1, 64, 4096, "processes and threads of one run"),
+    NUMBER("tmp-mb", tmp_mb, 1, 64, 65536, "size of /tmp, and of /dev/shm, in MiB"),
+    NUMBER("tmp-files", tmp_files, 16, 4096, 1000000, "files in each of them"),
+    NUMBER("descriptors", descriptors, 16, 256, 900, "open descriptors of each process of a run"),
+    NUMBER("body-max", body_max, 1024, 1048576, 1073741824, "bytes of a request's body"),
+    NUMBER("result-max", result_max, 1024, 16777216, 1073741824, "bytes of a result's JSON"),
+    NUMBER("stdout-max", stdout_max, 0, 1048576, 1073741824, "bytes of output that are kept"),
+#undef NUMBER
+#undef TEXT
+};
+
+static const struct option_rule *option_find(const char *name)
+{
+    for (size_t i = 0; i < COUNT(OPTIONS); i++)
+        if (strcmp(OPTIONS[i].name, name) == 0)
+            return &OPTIONS[i];
+    return NULL;
+}
+
+static void *option_field(struct settings *settings, const struct option_rule *option)
+{
+    return (char *)settings + option->field;
+}
+
+void settings_default(struct settings *settings)
+{
+    *settings = (struct settings){ 0 };
+    for (size_t i = 0; i < COUNT(OPTIONS); i++) {
+        const struct option_rule *option = &OPTIONS[i];
+        if (option->kind == OPTION_NUMBER)
+            *(uint64_t *)option_field(settings, option) = option->standard;
+        else if (option->kind == OPTION_TEXT)
+            snprintf(option_field(settings, option), option->most, "%s", option->standard_text);
+    }
+}
+
+static int number_set(const struct option_rule *option, uint64_t *field, const char *value, char error[static OPTION_ERROR_MAX])
+{
+    char *end = NULL;
+    errno = 0;
+    /* strtoull takes signs and leading space, which are not numbers of anything here. */
+    uint64_t number = value[0] >= '0' && value[0] <= '9' ? strtoull(value, &end, 10) : 0;
+    if (end == NULL || *end != '\0' || errno != 0 || number < option->least || number > option->most) {
+        snprintf(error, OPTION_ERROR_MAX, "%s takes a whole number from %llu to %llu, not '%.60s'", option->name,
+                 (unsigned long long)option->least, (unsigned long long)option->most, value);
+        return -1;
+    }
+    *field = number;
+    return 0;
+}
+
+int settings_set(struct settings *settings, const char *name, const char *value, char error[static OPTION_ERROR_MAX])
+{
+    const struct option_rule *option = option_find(name);
+    if (option == NULL) {
+        snprintf(error, OPTION_ERROR_MAX, "there is no option '%.60s'", name);
+        return -1;
+    }
+    if (option->kind == OPTION_NUMBER)
+        return number_set(option, option_field(settings, option), value, error);
+    if (option->kind == OPTION_LIST) {
+        if (settings->listen_count == SETTINGS_LISTEN_MAX) {
+            snprintf(error, OPTION_ERROR_MAX, "listen takes at most %d addresses", SETTINGS_LISTEN_MAX);
+            return -1;
+        }
+        if (value[0] == '\0' || strlen(value) >= SETTINGS_PATH_MAX) {
+            snprintf(error, OPTION_ERROR_MAX, "listen takes ADDR:PORT, [ADDR6]:PORT or unix:/path, not '%.60s'", value);
+            return -1;
+        }
+        snprintf(settings->listen[settings->listen_count++], SETTINGS_PATH_MAX, "%s", value);
+        return 0;
+    }
+    if (strlen(value) >= option->most) {
+        snprintf(error, OPTION_ERROR_MAX, "%s takes at most %zu bytes", option->name, (size_t)option->most - 1);
+        return -1;
+    }
+    if (strcmp(name, "level") == 0 && strcmp(value, "auto") != 0 && strcmp(value, "full") != 0) {
+        snprintf(error, OPTION_ERROR_MAX, "level takes auto or full, not '%.60s'", value);
+        return -1;
+    }
+    if (strcmp(name, "python") == 0 && value[0] != '/') {
+        snprintf(error, OPTION_ERROR_MAX, "python takes an absolute path, not '%.60s'", value);
+        return -1;
+    }
+    snprintf(option_field(settings, option), option->most, "%s", value);
+    return 0;
+}
+
+/* The name of the variable of an option, without VIVARY_. */
+static void variable_name(const char *option, char *to, size_t size)
+{
+    size_t i = 0;
+    for (; option[i] != '\0' && i + 1 < size; i++)
+        to[i] = option[i] == '-' ? '_' : (char)(option[i] - 'a' + 'A');
+    to[i] = '\0';
+}
+
+static int variable_set(struct settings *settings, const char *variable, const char *value, char error[static OPTION_ERROR_MAX])
+{
+    for (size_t i = 0; i < COUNT(OPTIONS); i++) {
+        char name[32];
+        variable_name(OPTIONS[i].name, name, sizeof name);
+        if (strcmp(variable, name) != 0)
+            continue;
+        if (OPTIONS[i].kind != OPTION_LIST)
+            return settings_set(settings, OPTIONS[i].name, value, error);
+        settings->listen_count = 0; /* in place of the file's; several have commas between */
+        char list[SETTINGS_PATH_MAX];
+        if (strlen(value) >= sizeof list) {
+            snprintf(error, OPTION_ERROR_MAX, "VIVARY_LISTEN is too long");
+            return -1;
+        }
+        snprintf(list, sizeof list, "%s", value);
+        char *rest = list;
+        for (char *one; (one = strsep(&rest, ",")) != NULL;)
+            if (settings_set(settings, "listen", one, error) < 0)
+                return -1;
+        return 0;
+    }
+    snprintf(error, OPTION_ERROR_MAX, "there is no variable VIVARY_%.60s", variable);
+    return -1;
+}
+
+int settings_from_environment(struct settings *settings, char **environment, char error[static OPTION_ERROR_MAX])
+{
+    for (char **at = environment; *at != NULL; at++) {
+        const char *value = strchr(*at, '=');
+        if (strncmp(*at, "VIVARY_", 7) != 0 || value == NULL)
+            continue;
+        char name[64];
+        size_t length = (size_t)(value - *at) - 7;
+        snprintf(name, sizeof name, "%.*s", length < sizeof name ? (int)length : (int)sizeof name - 1, *at + 7);
+        if (strcmp(name, "CONFIG") == 0 || strcmp(name, "BINARY") == 0)
+            continue; /* read elsewhere: the file's path, and the tests' */
+        if (variable_set(settings, name, value + 1, error) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+void options_help(FILE *to)
+{
+    fputs("Options, on the command line as --name VALUE or --name=VALUE, in the environment as VIVARY_NAME=VALUE (dashes as underscores),\n"
+          "in the configuration file as a line name = value. The command line wins over the environment, that over the file.\n\n"
+          "  --config FILE          the configuration file (also VIVARY_CONFIG)\n"
+          "  --help                 this text\n",
+          to);
+    for (size_t i = 0; i < COUNT(OPTIONS); i++) {
+        const struct option_rule *option = &OPTIONS[i];
+        char flag[40];
+        snprintf(flag, sizeof flag, "--%s %s", option->name, option->kind == OPTION_NUMBER ? "N" : option->kind == OPTION_LIST ? "ADDRESS" : "TEXT");
+        fprintf(to, "  %-22s %s", flag, option->meaning);
+        if (option->kind == OPTION_NUMBER)
+            fprintf(to, " (%llu to %llu; default %llu)\n", (unsigned long long)option->least, (unsigned long long)option->most,
+                    (unsigned long long)option->standard);
+        else
+            fprintf(to, " (default %s)\n", option->standard_text[0] != '\0' ? option->standard_text : "none");
+    }
+    fputs("\nWithout an address, the variable PORT gives the port on 127.0.0.1.\n", to);
+}
+
+static int usage_fail(const char *error)
+{
+    fprintf(stderr, "vivary: %s\n\n", error);
+    options_help(stderr);
+    return 2;
+}
+
+/* The value of --config, looked for ahead of the rest since the file comes first. NULL: none. */
+static const char *config_find(int argc, char **argv)
+{
+    const char *path = getenv("VIVARY_CONFIG");
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--config=", 9) == 0)
+            path = argv[i] + 9;
+        else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+            path = argv[i + 1];
+    }
+    return path;
+}
+
+static int arguments_read(struct settings *settings, int argc, char **argv)
+{
+    struct option flags[COUNT(OPTIONS) + 3] = { 0 };
+    for (size_t i = 0; i < COUNT(OPTIONS); i++)
+        flags[i] = (struct option){ OPTIONS[i].name, required_argument, NULL, (int)i + 1 };
+    flags[COUNT(OPTIONS)] = (struct option){ "config", required_argument, NULL, 1000 };
+    flags[COUNT(OPTIONS) + 1] = (struct option){ "help", no_argument, NULL, 1001 };
+    bool listens = false;
+    char error[OPTION_ERROR_MAX];
+    optind = 0;
+    opterr = 0;
+    for (int found; (found = getopt_long(argc, argv, "+:h", flags, NULL)) != -1;) {
+        if (found == 1001 || found == 'h') {
+            options_help(stdout);
+            return -1;
+        }
+        if (found == 1000)
+            continue;
+        if (found == '?' || found == ':') {
+            snprintf(error, sizeof error, found == ':' ? "the option '%.60s' takes a value" : "there is no option '%.60s'", argv[optind - 1]);
+            return usage_fail(error);
+        }
+        const char *name = OPTIONS[found - 1].name;
+        if (OPTIONS[found - 1].kind == OPTION_LIST && !listens) {
+            settings->listen_count = 0;
+            listens = true;
+        }
+        if (settings_set(settings, name, optarg, error) < 0)
+            return usage_fail(error);
+    }
+    if (optind < argc) {
+        snprintf(error, sizeof error, "'%.60s' is not an option", argv[optind]);
+        return usage_fail(error);
+    }
+    return 0;
+}
+
+int settings_from_arguments(struct settings *settings, int argc, char **argv)
+{
+    char error[OPTION_ERROR_MAX];
+    settings_default(settings);
+    const char *path = config_find(argc, argv);
+    if (path != NULL && settings_from_file(settings, path, error) < 0)
+        return usage_fail(error);
+    if (settings_from_environment(settings, environ, error) < 0)
+        return usage_fail(error);
+    int r = arguments_read(settings, argc, argv);
+    if (r != 0)
+        return r;
+    if (settings->listen_count == 0) {
+        const char *port = getenv("PORT");
+        char address[64];
+        snprintf(address, sizeof address, "127.0.0.1:%.40s", port != NULL ? port : "8080");
+        return settings_set(settings, "listen", address, error) < 0 ? usage_fail(error) : 0;
+    }
+    return 0;
+}

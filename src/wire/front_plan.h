@@ -1,0 +1,32 @@
+/* What the front is told at its start: in a memory file on descriptor FRONT_PLAN_FD, this struct and then `filter_length` instructions
+ * (struct sock_filter) of its seccomp filter, compiled by the parent. Listening sockets are descriptors FRONT_LISTEN_FD and up. */
+#ifndef VIVARY_WIRE_FRONT_PLAN_H
+#define VIVARY_WIRE_FRONT_PLAN_H
+
+#include <assert.h>
+#include <stdint.h>
+
+enum { FRONT_KEEPER_FD = 3, FRONT_PLAN_FD = 4, FRONT_LISTEN_FD = 5, FRONT_LISTEN_MAX = 16 };
+enum { FRONT_PLAN_VERSION = 1 };
+
+struct front_plan {
+    uint32_t version;
+    uint32_t listeners;     /* how many listening sockets */
+    uint32_t filter_length; /* in instructions; 0: no filter (only a sanitizer build) */
+    uint32_t jail;          /* 1: started as root, so chroot to an empty folder and change to uid and gid; 0: can't */
+    uint32_t uid, gid;
+    uint32_t slots;
+    uint32_t queue_max;       /* runs that may wait for a worker */
+    uint32_t connections_max; /* HTTP connections at once */
+    uint32_t deadline_ms;     /* wall time of one run, from the moment a worker is taken */
+    uint32_t exit_grace_ms;   /* wall time for exit handlers once the result is there */
+    uint32_t request_ms;      /* a request must have come whole in this time, and an answer have been taken in it */
+    uint32_t idle_ms;         /* a kept-alive connection without a request is closed after this */
+    uint32_t reserved;
+    uint64_t body_max;   /* bytes of a request's body */
+    uint64_t result_max; /* bytes of a result's JSON */
+    uint64_t stdout_max; /* bytes of stdout kept; the rest is dropped */
+};
+static_assert(sizeof(struct front_plan) == 80, "no padding");
+
+#endif

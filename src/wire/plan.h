@@ -1,0 +1,40 @@
+/* What keeper and zygote are told at their start: in a memory file, this struct, then the worker's seccomp filter, then the init's
+ * (struct sock_filter, compiled by the parent). It holds settings of the operator and facts of the host; nothing of a request. */
+#ifndef VIVARY_WIRE_PLAN_H
+#define VIVARY_WIRE_PLAN_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { PLAN_VERSION = 1, PLAN_PATH_MAX = 1024, PLAN_PREFIXES_MAX = 8, PLAN_FILTER_MAX = 4096 };
+enum { KEEPER_FRONT_FD = 3, KEEPER_PLAN_FD = 4, KEEPER_NEWS_FD = 5 };
+enum { ZYGOTE_KEEPER_FD = 3, ZYGOTE_PLAN_FD = 4 };
+
+enum plan_group { GROUP_MEMORY, GROUP_PIDS, GROUP_CPU, GROUP_KINDS };
+
+struct plan {
+    uint32_t version;
+    uint32_t slots;
+    uint32_t landlock_abi;   /* 0: the kernel has none */
+    uint32_t user_nested;    /* each worker gets a user namespace of its own, inside its zygote's */
+    uint32_t overlay;        /* system folders are overlays (a refused write says EACCES), else read-only binds (EROFS) */
+    uint32_t cgroup_version; /* 0: none usable */
+    uint32_t uid_base;       /* the zygote's uids 0..65535 are uid_base.. outside */
+    uint32_t worker_filter_length, init_filter_length; /* in instructions */
+    uint32_t prefixes;
+    uint64_t memory_bytes;
+    uint64_t tmp_bytes, tmp_files;
+    uint64_t processes;
+    uint64_t descriptors;
+    uint64_t cpu_ms;
+    uint64_t result_max;
+    char python[PLAN_PATH_MAX];
+    char preload[PLAN_PATH_MAX];
+    char share[PLAN_PATH_MAX];                     /* empty: /app is an empty folder */
+    char library[PLAN_PATH_MAX];                   /* the folder of our Python files and extension module */
+    char prefix[PLAN_PREFIXES_MAX][PLAN_PATH_MAX]; /* folders that the interpreter lives in, besides /usr */
+    char group[GROUP_KINDS][PLAN_PATH_MAX];        /* cgroup folder to make ours in, for each controller; empty: not usable */
+};
+
+#endif

@@ -1,0 +1,27 @@
+/* front to keeper: "I give this worker its run; end it by then." */
+#ifndef VIVARY_WIRE_TAKEN_H
+#define VIVARY_WIRE_TAKEN_H
+
+#include "wire/kind.h"
+
+struct taken {
+    uint32_t kind; /* WIRE_TAKEN */
+    uint32_t slot;
+    uint64_t generation;  /* of the slot: a late message must not hit the next run */
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC */
+};
+static_assert(sizeof(struct taken) == 24, "no padding: it would carry our memory to another process");
+
+static inline bool taken_valid(const void *bytes, size_t length, const struct wire_bounds *bounds, struct taken *ret_taken)
+{
+    struct taken t;
+    if (length != sizeof t)
+        return false;
+    memcpy(&t, bytes, sizeof t); /* copied, then judged: nobody changes it in between */
+    if (t.kind != WIRE_TAKEN || t.slot >= bounds->slots || t.generation == 0)
+        return false;
+    *ret_taken = t;
+    return true;
+}
+
+#endif

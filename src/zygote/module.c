@@ -1,0 +1,153 @@
+/* The extension module `_vivary`, by the stable ABI of CPython 3.9 and later: one build serves every interpreter. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "zygote/zygote.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+/* One for the process: the interpreter that holds this module is the process. */
+static const struct plan *module_plan;
+
+static PyObject *fault_raise(const struct fault *why)
+{
+    PyErr_Format(PyExc_OSError, "%s(%s): %s", why->call, why->object, strerror(why->error));
+    return NULL;
+}
+
+static PyObject *error_raise(int r, const char *call)
+{
+    struct fault why;
+    fault_set(&why, -r, call, "front");
+    return fault_raise(&why);
+}
+
+static PyObject *module_preload(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    return PyUnicode_DecodeFSDefault(module_plan->preload);
+}
+
+static PyObject *module_result_max(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    return PyLong_FromUnsignedLongLong(module_plan->result_max);
+}
+
+static PyObject *module_fork_loop(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    struct fault why = { 0 };
+    if (fork_loop(module_plan, &why) < 0)
+        return fault_raise(&why);
+    Py_RETURN_NONE;
+}
+
+static PyObject *module_ready(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    int r = worker_ready();
+    if (r < 0)
+        return error_raise(r, "worker_ready");
+    Py_RETURN_NONE;
+}
+
+static PyObject *module_receive(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    char *payload;
+    size_t length;
+    int r = worker_receive(FRAME_RUN, &payload, &length);
+    if (r == -EPIPE)
+        _exit(0); /* the front let go of a worker that it never used */
+    if (r < 0)
+        return error_raise(r, "worker_receive");
+    PyObject *bytes = PyBytes_FromStringAndSize(payload, (Py_ssize_t)length);
+    free(payload);
+    return bytes;
+}
+
+static PyObject *module_send(PyObject *self, PyObject *arguments)
+{
+    (void)self;
+    int type, r;
+    const char *payload;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(arguments, "iy#", &type, &payload, &length))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS /* threads of the script may go on meanwhile */
+    r = worker_send((enum frame_type)type, payload, (size_t)length);
+    Py_END_ALLOW_THREADS
+    if (r < 0)
+        return error_raise(r, "worker_send");
+    Py_RETURN_NONE;
+}
+
+static PyObject *module_flush(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    fflush(NULL);
+    Py_RETURN_NONE;
+}
+
+static PyObject *module_peek(PyObject *self, PyObject *arguments)
+{
+    (void)self;
+    unsigned long long address;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(arguments, "Kn", &address, &length))
+        return NULL;
+    return PyBytes_FromStringAndSize((const char *)(uintptr_t)address, length);
+}
+
+static PyObject *module_fill_random(PyObject *self, PyObject *arguments)
+{
+    (void)self;
+    unsigned long long address;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(arguments, "Kn", &address, &length))
+        return NULL;
+    for (Py_ssize_t done = 0; done < length;) {
+        ssize_t got = getrandom((char *)(uintptr_t)address + done, (size_t)(length - done), 0);
+        if (got < 0 && errno != EINTR)
+            return PyErr_SetFromErrno(PyExc_OSError);
+        done += got > 0 ? got : 0;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef METHODS[] = {
+    { "preload", module_preload, METH_NOARGS, "The names of packages to import, with commas between." },
+    { "result_max", module_result_max, METH_NOARGS, "The largest result, in bytes of JSON." },
+    { "fork_loop", module_fork_loop, METH_NOARGS, "Forks workers; returns in each of them." },
+    { "ready", module_ready, METH_NOARGS, "Says that this worker waits." },
+    { "receive", module_receive, METH_NOARGS, "Waits for the script." },
+    { "send", module_send, METH_VARARGS, "Sends a frame: its type and its bytes." },
+    { "peek", module_peek, METH_VARARGS, "Bytes of this process's memory, at an address." },
+    { "fill_random", module_fill_random, METH_VARARGS, "Fills memory at an address with random bytes." },
+    { "flush", module_flush, METH_NOARGS, "Flushes C's streams." },
+    { NULL, NULL, 0, NULL },
+};
+
+static struct PyModuleDef DEFINITION = { PyModuleDef_HEAD_INIT, "_vivary", NULL, -1, METHODS, NULL, NULL, NULL, NULL };
+
+PyMODINIT_FUNC PyInit__vivary(void)
+{
+    struct fault why = { 0 };
+    module_plan = plan_map(&why);
+    if (module_plan == NULL)
+        return fault_raise(&why);
+    PyObject *module = PyModule_Create(&DEFINITION);
+    if (module != NULL && (PyModule_AddIntConstant(module, "FRAME_RESULT", FRAME_RESULT) < 0 ||
+                           PyModule_AddIntConstant(module, "FRAME_ERROR", FRAME_ERROR) < 0 ||
+                           PyModule_AddIntConstant(module, "FRAME_END", FRAME_END) < 0)) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
+}
