@@ -5,11 +5,13 @@ import atexit
 import io
 import json
 import linecache
+import logging
 import os
 import random
 import sys
 import threading
 import types
+import weakref
 
 import _vivary
 
@@ -23,13 +25,20 @@ _run_exit_handlers = atexit._run_exitfuncs
 _join_threads = threading._shutdown
 
 
-def main(renewal):
+_PRACTICE = "print('', end='')\n\n\ndef main():\n    return {'ok': [1, 2.5, 'ä', None, True]}\n"
+
+
+def main(prepared):
+    renewal, ending = prepared
     renewal.apply()
+    # A run copies the pages that it writes to, and most are the same each time: a first run now has them copied before a request waits for it.
+    run(_PRACTICE)
+    _forget()
     _vivary.ready()
     source = _vivary.receive().decode("utf-8")
     kind, payload = run(source)
     _vivary.send(kind, payload)
-    _finish()
+    ending.apply()
     _vivary.send(_vivary.FRAME_END, b"")
     os._exit(0)
 
@@ -39,7 +48,7 @@ def warm():
     main() wants."""
     _open_streams()
     for source in (
-        "import asyncio\nprint('', end='')\ndef main():\n    return {'ok': [1, 2.5, 'ä', None, True]}",
+        _PRACTICE,
         "def main():\n    raise ValueError('warm')",
         "def main(:",
     ):
@@ -48,7 +57,7 @@ def warm():
     sys.modules["tempfile"]._name_sequence = None
     renewal = _Renewal()
     renewal.apply()
-    return renewal
+    return renewal, _Ending()
 
 
 def run(source, path=PATH):
@@ -130,35 +139,74 @@ class _Renewal:
     each page that it writes to is copied, and that is what a fork costs."""
 
     def __init__(self):
-        random.seed(0)
-        self.random = random.seed
         self.main_thread = getattr(threading.main_thread(), "_set_native_id", None)
-        self.numpy = None
+        self.memory = []  # addresses and sizes of generators' states
+        self.calls = []  # what seeds those whose state wasn't found
+        self._prepare_random()
         if "numpy.random" in sys.modules:
-            numpy_random = sys.modules["numpy.random"]
-            numpy_random.seed(0)  # also forgets a value that normal() keeps for its next call
-            self.numpy = numpy_random.seed
-            generator = getattr(getattr(numpy_random.mtrand, "_rand", None), "_bit_generator", None)
-            if type(generator).__name__ == "MT19937":
-                # Its state is 624 random words and a position. Filling them is as good a seed as any, and touches a page instead of 150.
-                state = generator.state["state"]["key"]
-                address = generator.ctypes.state_address
-                if bytes(_vivary.peek(address, state.nbytes)) == state.tobytes():
-                    self.numpy = lambda _: _vivary.fill_random(address, state.nbytes)
-        self.ssl = sys.modules.get("_ssl")
-        if self.ssl is not None:
-            self.ssl.RAND_bytes(1)  # makes the generators here, not in every worker
+            self._prepare_numpy(sys.modules["numpy.random"])
+        if "_ssl" in sys.modules:
+            self._prepare_ssl(sys.modules["_ssl"])
+
+    def _prepare_random(self):
+        # Mersenne Twister's state is 624 words and a position in them. Filling the words is as good a seed as any, and touches a page or two.
+        inst = random._inst
+        random.seed(0)
+        words = inst.getstate()[1][:624]
+        packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+        at = _vivary.peek(id(inst), object.__sizeof__(inst)).find(packed)
+        if at >= 0:
+            self.memory.append((id(inst) + at, len(packed)))
+        else:
+            self.calls.append(lambda: random.seed(int.from_bytes(os.urandom(32), "little")))
+
+    def _prepare_numpy(self, numpy_random):
+        numpy_random.seed(0)  # also forgets a value that normal() keeps for its next call
+        generator = getattr(getattr(numpy_random.mtrand, "_rand", None), "_bit_generator", None)
+        if type(generator).__name__ == "MT19937":
+            words = generator.state["state"]["key"]
+            address = generator.ctypes.state_address
+            if _vivary.peek(address, words.nbytes) == words.tobytes():
+                self.memory.append((address, words.nbytes))
+                return
+        self.calls.append(lambda: numpy_random.seed(int.from_bytes(os.urandom(4), "little")))
+
+    def _prepare_ssl(self, ssl):
+        ssl.RAND_bytes(1)  # makes the generators here, not in every worker
+        # From 3.0 on, OpenSSL seeds anew when getpid() isn't what it was: the zygote is pid 1 of its namespace, and a worker never is.
+        if os.getpid() != 1 or ssl.OPENSSL_VERSION_NUMBER < 0x30000000:
+            self.calls.append(lambda: ssl.RAND_add(os.urandom(64), 64.0))
 
     def apply(self):
-        seed = int.from_bytes(os.urandom(32), "little")
-        self.random(seed)
-        if self.numpy is not None:
-            self.numpy(seed >> 224)
-        if self.ssl is not None:
-            # OpenSSL notices a fork by getpid() alone, and each worker is the second process of its own pid namespace.
-            self.ssl.RAND_add(os.urandom(64), 64.0)
+        for address, size in self.memory:
+            _vivary.fill_random(address, size)
+        for call in self.calls:
+            call()
         if self.main_thread is not None:
             self.main_thread()
+
+
+class _Ending:
+    """What Python does at its end: joins threads, calls exit handlers, flushes. Left out where the script has given it nothing to do."""
+
+    def __init__(self):
+        self.before = self._count()
+
+    @staticmethod
+    def _count():
+        return atexit._ncallbacks(), len(logging._handlerList), len(weakref.finalize._registry)
+
+    def apply(self):
+        steps = [_flush, _vivary.flush]
+        if self._count() != self.before:
+            steps.insert(0, _run_exit_handlers)
+        if len(threading._active) > 1:
+            steps.insert(0, _join_threads)
+        for step in steps:
+            try:
+                step()
+            except BaseException:
+                pass  # the result is on its way already
 
 
 def _open_streams():
@@ -170,15 +218,6 @@ def _open_streams():
         setattr(sys, "__" + name + "__", stream)
     sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), encoding="utf-8")
     sys.argv[:] = [PATH]
-
-
-def _finish():
-    """What Python does at its end: joins threads, calls exit handlers, flushes. The front waits a bounded time for it."""
-    for step in (_join_threads, _run_exit_handlers, _flush, _vivary.flush):
-        try:
-            step()
-        except BaseException:
-            pass  # the result is on its way already
 
 
 def _flush():

@@ -23,11 +23,11 @@ def main():
 
     from . import worker
 
-    renewal = worker.warm()
+    prepared = worker.warm()
     # Nothing that exists now is garbage, and a collection would write to each object's header: to pages that all workers share.
     gc.collect()
     gc.freeze()
     sys.path[:] = ["/runtime"] + [entry for entry in sys.path if entry != "/vivary"]
     _vivary.fork_loop()
     # From here on this is a worker, in its cell.
-    worker.main(renewal)
+    worker.main(prepared)
