@@ -79,7 +79,8 @@ void call_start(struct call *call)
     }
     queue_add(front, call);
     queue_serve(front);
-    if (call->state == CALL_QUEUED && front->queued > front->plan.queue_max) {
+    /* A free slot whose worker is still on its way is a place as well: counted are those that wait beyond all slots. */
+    if (call->state == CALL_QUEUED && front->queued + front->running > front->plan.slots + front->plan.queue_max) {
         queue_remove(front, call);
         call_fail(call, 503, "Service is busy: try again later");
     }

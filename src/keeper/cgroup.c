@@ -31,6 +31,8 @@ static int limits_set(const struct plan *plan, enum plan_group kind, const char 
         r = value_write(folder, first ? "memory.limit_in_bytes" : "memory.max", plan->memory_bytes, why);
         if (r == 0) /* no swap beside it; kernels without swap accounting lack the file, and then swap isn't theirs to give */
             value_write(folder, first ? "memory.memsw.limit_in_bytes" : "memory.swap.max", first ? plan->memory_bytes : 0, &ignored);
+        if (r == 0 && !first) /* all of a run or nothing of it: a script that lost one of its children can't know */
+            return value_write(folder, "memory.oom.group", 1, why);
         return r;
     case GROUP_PIDS:
         return value_write(folder, "pids.max", plan->processes + 1, why); /* the cell's init is one */

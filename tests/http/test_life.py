@@ -1,0 +1,260 @@
+"""How the service lives: it survives its own deaths, stops cleanly, and doesn't grow."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import unittest
+
+from service import OK, Case, Service, descendants, eventually, is_alive, limit, post, script_body
+
+RECOVERY_S = 30
+RUNS, WARMING, CLIENTS = 2000, 200, 8
+RSS_GROWTH_MAX = 4 << 20
+
+
+class DeathTest(Case):
+    def setUp(self):
+        # Not the class's: each test begins with processes that nobody has killed.
+        self.life = Service("--slots", "4")
+        self.addCleanup(self.life.stop)
+
+    def assert_recovers_from_death_of(self, role):
+        before = self.life.roles_whole()
+        self.assertIsNotNone(before, self.life.processes())
+        self.assertTrue(self.life.answers())
+        os.kill(before[role], signal.SIGKILL)
+        eventually(lambda: self.life.roles().get(role) != before[role], RECOVERY_S, f"the killed {role} is gone")
+        eventually(self.life.answers, RECOVERY_S, f"a run after the {role} was killed")
+        after = eventually(self.life.roles_whole, RECOVERY_S, "front, keeper and zygote are there")
+        self.assertNotEqual(after[role], before[role])
+        self.assertIsNone(self.life.process.poll())
+        # And it's not just that one answer.
+        for _ in range(8):
+            self.assertTrue(self.life.answers())
+        self.assertEqual(self.life.execute("import numpy as np\ndef main():\n    return {'n': int(np.arange(4).sum())}")[1]["result"], {"n": 6})
+
+    def test_it_survives_the_death_of_the_front(self):
+        self.assert_recovers_from_death_of("front")
+
+    def test_it_survives_the_death_of_the_keeper(self):
+        self.assert_recovers_from_death_of("keeper")
+
+    def test_it_survives_the_death_of_the_zygote(self):
+        self.assert_recovers_from_death_of("zygote")
+
+    def test_a_run_whose_zygote_dies_is_answered(self):
+        zygote = self.life.roles_whole()["zygote"]
+        mark = {process.pid for process in self.life.processes()}
+        with self.life.wire() as wire:
+            # Its child tells from outside that the run is on.
+            wire.send(post(script_body("import subprocess\ndef main():\n    subprocess.run(['sleep', '9'])\n    return {}")))
+            eventually(lambda: [p for p in self.life.processes() if p.name == "sleep" and p.pid not in mark], RECOVERY_S, "the run is on")
+            os.kill(zygote, signal.SIGKILL)
+            status, _, body = wire.answer()
+        self.assertEqual((status, json.loads(body)), (400, {"error": "Sandbox failed to run script"}))
+        eventually(self.life.answers, RECOVERY_S, "a run after the zygote was killed")
+
+
+class StopTest(Case):
+    def stop_and_look(self, number):
+        service = Service("--preload", "", "--slots", "4")
+        try:
+            self.assertTrue(service.answers())
+            everyone = service.processes()
+            self.assertGreaterEqual(len(everyone), 4)
+            groups = service.cgroups()
+            if "without cgroup" not in service.start_line:
+                self.assertTrue(groups)
+        except BaseException:
+            service.kill()
+            raise
+        service.stop(number)
+        eventually(lambda: not any(map(is_alive, everyone)), 5, "all its processes are gone")
+        self.assertEqual([group for group in groups if os.path.exists(group)], [])
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", service.port), timeout=5).close()
+
+    def test_sigint_stops_it_cleanly(self):
+        self.stop_and_look(signal.SIGINT)
+
+    def test_sigterm_stops_it_cleanly(self):
+        self.stop_and_look(signal.SIGTERM)
+
+    def test_it_stops_while_a_script_runs(self):
+        service = Service("--preload", "", "--slots", "2", "--deadline-ms", "3000")
+        try:
+            with service.wire() as wire:
+                wire.send(post(script_body("import subprocess\ndef main():\n    subprocess.run(['sleep', '60'])\n    return {}")))
+                eventually(lambda: any(process.name == "sleep" for process in service.processes()), 10, "the run is on")
+                everyone = service.processes()
+                service.stop(signal.SIGINT)
+        finally:
+            service.kill()
+        eventually(lambda: not any(map(is_alive, everyone)), 5, "all its processes are gone")
+
+    def test_it_starts_again_on_the_same_port(self):
+        with Service("--preload", "") as service:
+            self.assertTrue(service.answers())
+            port = service.port
+        with Service("--preload", "", listen=(f"127.0.0.1:{port}",)) as service:
+            self.assertEqual(service.port, port)
+            self.assertTrue(service.answers())
+
+    def test_nothing_outlives_its_violent_death(self):
+        service = Service("--preload", "", "--slots", "4")
+        groups = []
+        try:
+            self.assertTrue(service.answers())
+            everyone, groups = service.processes(), service.cgroups()
+            os.kill(service.pid, signal.SIGKILL)
+            service.process.wait(10)
+            eventually(lambda: not any(map(is_alive, everyone)), 10, f"all its processes are gone: {everyone}")
+            with Service("--preload", "", listen=(f"127.0.0.1:{service.port}",)) as again:
+                self.assertTrue(again.answers())
+        finally:
+            service.kill()
+            for group in sorted(groups, reverse=True):  # nobody was left to do it
+                if os.path.isdir(group):
+                    os.rmdir(group)
+
+    def test_a_taken_port_is_told(self):
+        with Service("--preload", "") as service:
+            with self.assertRaises(AssertionError) as raised:
+                Service("--preload", "", listen=(f"127.0.0.1:{service.port}",))
+            self.assertIn("ended with 1", str(raised.exception))
+            self.assertIn("in use", str(raised.exception))
+            self.assertTrue(service.answers())
+
+
+def rss(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS:"))
+
+
+def lines(path):
+    with open(path) as file:
+        return sum(1 for _ in file)
+
+
+class Measure:
+    """What could grow, of each of the three processes and of all together."""
+
+    def __init__(self, service):
+        self.roles = service.roles_whole()
+        self.descriptors = {role: len(os.listdir(f"/proc/{pid}/fd")) for role, pid in self.roles.items()}
+        self.threads = {role: len(os.listdir(f"/proc/{pid}/task")) for role, pid in self.roles.items()}
+        self.mounts = {role: lines(f"/proc/{pid}/mountinfo") for role, pid in self.roles.items()}
+        self.rss = {role: rss(pid) for role, pid in self.roles.items()}
+        self.supervisor = len(os.listdir(f"/proc/{service.pid}/fd")), rss(service.pid)
+        everyone = descendants(service.pid)
+        self.processes = len(everyone)
+        self.zombies = [process for process in everyone if process.state == "Z"]
+        self.cgroups = service.cgroups()
+        self.mounts_here = lines("/proc/self/mountinfo")
+
+    def __str__(self):
+        return str(self.__dict__)
+
+
+class GrowthTest(Case):
+    KINDS = (
+        ("def main():\n    print('x' * 100)\n    return {'n': NUMBER}", lambda n: (200, {"result": {"n": n}, "stdout": "x" * 100 + "\n"})),
+        ("def main():\n    raise ValueError(NUMBER)", lambda n: (400, {"error": f"Script execution failed: ValueError: {n}"})),
+        ("import os\ndef main():\n    os.kill(os.getpid(), 9)  # NUMBER", lambda n: (400, {"error": "Sandbox failed to run script"})),
+        ("import os\ndef main():\n    os._exit(NUMBER % 200)", lambda n: (400, {"error": "Sandbox failed to run script"})),
+        ("def main():\n    print('x' * 2000)\n    return {'n': NUMBER}", lambda n: (200, {"result": {"n": n}, "stdout": "x" * 1000, "stdout_truncated": True})),
+        ("import os\ndef main():\n    open('/tmp/x', 'w').write('x' * 5000)\n    os.fork() or os.setsid() or os.read(os.pipe()[0], 1)\n    return {'n': NUMBER}",
+         lambda n: (200, {"result": {"n": n}, "stdout": ""})),
+        ("def foo(): pass  # NUMBER", lambda n: (400, {"error": "Script must define a function main()"})),
+        ("import numpy as np\ndef main():\n    return {'n': int(np.full(10, NUMBER).max())}", lambda n: (200, {"result": {"n": n}, "stdout": ""})),
+    )
+
+    def run_many(self, service, count):
+        wrong, turn, lock = [], iter(range(count)), threading.Lock()
+
+        def client():
+            connection = service.connection()
+            try:
+                while True:
+                    with lock:
+                        number = next(turn, None)
+                    if number is None or len(wrong) > 10:
+                        return
+                    script, wanted = self.KINDS[number % len(self.KINDS)]
+                    try:
+                        connection.request("POST", "/execute", script_body(script.replace("NUMBER", str(number))))
+                        answer = connection.getresponse()
+                        got = answer.status, json.loads(answer.read())
+                    except (OSError, http.client.HTTPException, ValueError) as error:
+                        got = error
+                        connection.close()
+                    if got != wanted(number):
+                        wrong.append((script, got))
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(wrong, [])
+
+    def measure_at_rest(self, service, processes):
+        """Once the cells of the last runs are gone and the next ones stand."""
+        last = []
+
+        def at_rest():
+            last[:] = [descendants(service.pid)]
+            return len(last[0]) == processes and not any(process.state == "Z" for process in last[0])
+
+        try:
+            eventually(at_rest, 20, f"{processes} processes and no zombie")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there are {len(last[0])}: {last[0]}") from None
+        return Measure(service)
+
+    @limit(240)
+    def test_two_thousand_mixed_runs_leave_no_trace(self):
+        slots = 8
+        service = Service("--slots", str(slots), "--stdout-max", "1000")
+        self.addCleanup(service.kill)
+        self.assertTrue(service.answers())
+        processes = 4 + 2 * slots  # vivary, keeper, front, zygote; a cell's init and its worker
+        self.run_many(service, WARMING)
+        before = self.measure_at_rest(service, processes)
+        start = time.monotonic()
+        self.run_many(service, RUNS)
+        took = time.monotonic() - start
+        after = self.measure_at_rest(service, processes)
+        print(f"{RUNS} mixed runs in {took:.1f} s; memory of front, keeper, zygote grew by "
+              + ", ".join(f"{(after.rss[role] - before.rss[role]) // 1024} KiB" for role in ("front", "keeper", "zygote")))
+
+        self.assertEqual(after.roles, before.roles)
+        for role in before.roles:
+            with self.subTest(role=role):
+                # Connections that are just closing are the front's alone.
+                slack = CLIENTS if role == "front" else 0
+                self.assertLessEqual(after.descriptors[role], before.descriptors[role] + slack)
+                self.assertEqual(after.threads[role], before.threads[role])
+                self.assertEqual(after.mounts[role], before.mounts[role])
+                self.assertLess(after.rss[role] - before.rss[role], RSS_GROWTH_MAX)
+        self.assertEqual(after.supervisor[0], before.supervisor[0])
+        self.assertLess(after.supervisor[1] - before.supervisor[1], RSS_GROWTH_MAX)
+        self.assertEqual(after.processes, before.processes)
+        self.assertEqual(after.zombies, [])
+        self.assertEqual(after.cgroups, before.cgroups)
+        self.assertEqual(after.mounts_here, before.mounts_here)
+        if "without cgroup" not in service.start_line:
+            self.assertTrue(after.cgroups)
+        self.assertEqual(service.execute(OK), (200, {"result": {"ok": True}, "stdout": ""}))
+        service.stop()
+        self.assertEqual(service.cgroups(), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
