@@ -21,7 +21,7 @@ enum { CELL_SOCKET_FD = 1000, CELL_STATUS_FD = 1001 };
 
 struct cell {
     const struct plan *plan;
-    const struct sock_filter *filter; /* of plan->worker_filter_length instructions */
+    const struct sock_filter *filter;  /* of plan->worker_filter_length instructions */
     uint64_t zygote_data, zygote_size; /* bytes: what the warm interpreter has before the run, RLIMIT_DATA and RLIMIT_AS count it */
     uint32_t slot;
     int fds[FORK_FDS];
@@ -29,8 +29,8 @@ struct cell {
     uint32_t group_count;
 };
 
-/* Puts every layer on the calling process, which must be single-threaded. Afterwards descriptors 0, 1, 2, CELL_SOCKET_FD and CELL_STATUS_FD are
- * open, nothing else. On failure the caller must report *why and _exit: a half-made cell has no way back. 0 or -errno. */
+/* Puts every layer on the calling process, which must be single-threaded. Afterwards descriptors 0, 1, 2, CELL_SOCKET_FD and CELL_STATUS_FD
+ * are open, nothing else. On failure the caller must report *why and _exit: a half-made cell has no way back. 0 or -errno. */
 int cell_enter(struct cell *cell, struct fault *why);
 
 int groups_enter(struct cell *cell, struct fault *why);

@@ -44,8 +44,8 @@ static int init_prepare(const struct plan *plan, const struct sock_filter *filte
         return r;
     if (signal(SIGCHLD, SIG_IGN) == SIG_ERR)
         return fault_set(why, errno, "sigaction", "SIGCHLD");
-    /* Dumpable, so that the zygote's setns(2), which asks ptrace's permission, finds it; the worker has another uid and no capability. Death
-     * signal only now: a change of uid clears it (prctl(2)). */
+    /* Dumpable, so that the zygote's setns(2), which asks ptrace's permission, finds it; the worker has another uid and no capability.
+     * Death signal only now: a change of uid clears it (prctl(2)). */
     if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         return fault_set(why, errno, "prctl", "init");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -1,6 +1,6 @@
-/* The cell's init: pid 1 of its pid namespace, forked by the keeper. It makes the namespaces and mounts, says so, drops everything and then only
- * reaps. When it dies, the kernel kills all that is left in the cell: pid_namespaces(7). Having it lets a script be an ordinary process: pid 1
- * ignores signals that it doesn't handle, even SIGKILL from inside. */
+/* The cell's init: pid 1 of its pid namespace, forked by the keeper. It makes the namespaces and mounts, says so, drops everything and then
+ * only reaps. When it dies, the kernel kills all that is left in the cell: pid_namespaces(7). Having it lets a script be an ordinary
+ * process: pid 1 ignores signals that it doesn't handle, even SIGKILL from inside. */
 #ifndef VIVARY_CELL_INIT_H
 #define VIVARY_CELL_INIT_H
 

@@ -1,5 +1,5 @@
-/* landlock: which files may be written, whatever permissions say; no TCP, no abstract sockets or signals beyond the cell. Inherited by all that the
- * worker starts; can't be taken off. A second pair of eyes on what mounts and ownership already promise. */
+/* landlock: which files may be written, whatever permissions say; no TCP, no abstract sockets or signals beyond the cell. Inherited by all
+ * that the worker starts; can't be taken off. A second pair of eyes on what mounts and ownership already promise. */
 #include "cell/cell.h"
 
 #include "base/descriptor.h"
@@ -10,9 +10,9 @@
 #include <string.h>
 
 #define READ (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-#define CHANGE                                                                                                                               \
-    (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR |          \
-     LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_SYM |               \
+#define CHANGE                                                                                                                             \
+    (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR |        \
+     LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_SYM |             \
      LANDLOCK_ACCESS_FS_REFER | LANDLOCK_ACCESS_FS_TRUNCATE)
 #define NEVER (LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK)
 

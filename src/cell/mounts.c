@@ -1,5 +1,5 @@
-/* mounts: what is the cell's own and writable. All else is the zygote's template (root.c), copied into the cell's mount namespace, where each
- * mount is locked to the others. Everything here goes with the namespace. */
+/* mounts: what is the cell's own and writable. All else is the zygote's template (root.c), copied into the cell's mount namespace, where
+ * each mount is locked to the others. Everything here goes with the namespace. */
 #include "cell/init.h"
 
 #include <errno.h>

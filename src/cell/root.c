@@ -14,10 +14,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* `/` and system folders are overlays: below, the files; above, an empty tmpfs that is read-only by the time anyone uses it. A plain read-only
- * mount would answer EROFS to every attempt to write, since the kernel looks at the mount before it looks at permissions (mnt_want_write in
- * fs/namei.c); programs expect the EACCES of an unprivileged user. Here the overlay's mount is writable, so permissions are looked at first,
- * and a write that got past them would still meet the read-only upper folder, never the host's files. */
+/* `/` and system folders are overlays: below, the files; above, an empty tmpfs that is read-only by the time anyone uses it. A plain
+ * read-only mount would answer EROFS to every attempt to write, since the kernel looks at the mount before it looks at permissions
+ * (mnt_want_write in fs/namei.c); programs expect the EACCES of an unprivileged user. Here the overlay's mount is writable, so permissions
+ * are looked at first, and a write that got past them would still meet the read-only upper folder, never the host's files. */
 enum { SYSTEM_FLAGS = MS_NOSUID | MS_NODEV };
 
 static int folder_make(const char *path, mode_t mode, struct fault *why)
@@ -96,9 +96,10 @@ static int alternatives_copy(const char *from, const char *to, struct fault *why
 
 static int etc_make(const struct plan *plan, struct fault *why)
 {
-    static const char SERVICES[] = "ftp 21/tcp\nssh 22/tcp\ntelnet 23/tcp\nsmtp 25/tcp\ndomain 53/tcp\ndomain 53/udp\nhttp 80/tcp\nwww 80/tcp\n"
-                                   "pop3 110/tcp\nntp 123/udp\nimap2 143/tcp\nsnmp 161/udp\nldap 389/tcp\nhttps 443/tcp\nimaps 993/tcp\n"
-                                   "mysql 3306/tcp\npostgresql 5432/tcp\n";
+    static const char SERVICES[] =
+        "ftp 21/tcp\nssh 22/tcp\ntelnet 23/tcp\nsmtp 25/tcp\ndomain 53/tcp\ndomain 53/udp\nhttp 80/tcp\nwww 80/tcp\n"
+        "pop3 110/tcp\nntp 123/udp\nimap2 143/tcp\nsnmp 161/udp\nldap 389/tcp\nhttps 443/tcp\nimaps 993/tcp\n"
+        "mysql 3306/tcp\npostgresql 5432/tcp\n";
     int r = file_make("/lower/etc/services", SERVICES, why);
     if (r == 0)
         r = file_make("/lower/etc/protocols", "ip 0 IP\nicmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6 41 IPv6\nipv6-icmp 58 IPv6-ICMP\n", why);
@@ -140,11 +141,14 @@ static int etc_make(const struct plan *plan, struct fault *why)
 static int skeleton_make(const struct plan *plan, struct fault *why)
 {
     static const char *const FOLDERS[] = { "/etc", "/usr", "/dev", "/dev/shm", "/dev/pts", "/proc", "/sys", "/app",
-                                           "/tmp", "/run", "/var", "/runtime", "/vivary", "/home", "/root" };
+                                           "/tmp", "/run", "/var", "/runtime", "/vivary",  "/home", "/root" };
     static const char *const LINKS[][2] = {
-        { "/proc/self/fd", "/lower/dev/fd" },       { "/proc/self/fd/0", "/lower/dev/stdin" },
-        { "/proc/self/fd/1", "/lower/dev/stdout" }, { "/proc/self/fd/2", "/lower/dev/stderr" },
-        { "pts/ptmx", "/lower/dev/ptmx" },          { "/run", "/lower/var/run" },
+        { "/proc/self/fd", "/lower/dev/fd" },
+        { "/proc/self/fd/0", "/lower/dev/stdin" },
+        { "/proc/self/fd/1", "/lower/dev/stdout" },
+        { "/proc/self/fd/2", "/lower/dev/stderr" },
+        { "pts/ptmx", "/lower/dev/ptmx" },
+        { "/run", "/lower/var/run" },
         { "/tmp", "/lower/var/tmp" },
     };
     static const char *const DEVICES[] = { "null", "zero", "full", "random", "urandom" };
@@ -160,7 +164,8 @@ static int skeleton_make(const struct plan *plan, struct fault *why)
         snprintf(at, sizeof at, "/lower/dev/%s", DEVICES[i]);
         r = file_make(at, "", why);
     }
-    for (size_t i = 0; r == 0 && i < sizeof SYSTEM / sizeof *SYSTEM; i++) { /* /lib and its like: links into /usr, or folders on old systems */
+    for (size_t i = 0; r == 0 && i < sizeof SYSTEM / sizeof *SYSTEM;
+         i++) { /* /lib and its like: links into /usr, or folders on old systems */
         char old[64], at[64], target[PLAN_PATH_MAX];
         snprintf(old, sizeof old, ROOT_OLD "/%s", SYSTEM[i]);
         snprintf(at, sizeof at, "/lower/%s", SYSTEM[i]);
@@ -193,7 +198,8 @@ static int system_mount(const struct plan *plan, const char *from, const char *a
             return 0;
     }
     /* Overlays don't stack deeper than two (fs/overlayfs), and some file systems can't be below one. As strong, with EROFS for EACCES. */
-    if (mount(from, at, NULL, MS_BIND | MS_REC, NULL) < 0 || mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | SYSTEM_FLAGS, NULL) < 0)
+    if (mount(from, at, NULL, MS_BIND | MS_REC, NULL) < 0 ||
+        mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | SYSTEM_FLAGS, NULL) < 0)
         return fault_set(why, errno, "mount", at);
     return 0;
 }
@@ -272,8 +278,8 @@ int root_make(const struct plan *plan, struct fault *why)
 
 int root_enter(struct fault *why)
 {
-    /* A whole /proc, of the zygote's pid namespace: the kernel lets a user namespace mount a new one, as each cell's init does, only where one
-     * is in sight that nothing is mounted over (mount_too_revealing in fs/namespace.c). The host's still is, at ROOT_OLD. */
+    /* A whole /proc, of the zygote's pid namespace: the kernel lets a user namespace mount a new one, as each cell's init does, only where
+     * one is in sight that nothing is mounted over (mount_too_revealing in fs/namespace.c). The host's still is, at ROOT_OLD. */
     if (mount("proc", ROOT_NEW "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
         return fault_set(why, errno, "mount", "zygote's /proc");
     /* Copied into a less privileged mount namespace, each mount is locked to its parent, and a locked one can't be the new root; a bind of

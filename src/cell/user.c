@@ -1,5 +1,5 @@
-/* user: a user namespace of the worker's own, which owns no other namespace. Whatever capability a script might regain, it is one over nothing:
- * mounts, network and pids of the cell belong to the zygote's user namespace, outside of it. */
+/* user: a user namespace of the worker's own, which owns no other namespace. Whatever capability a script might regain, it is one over
+ * nothing: mounts, network and pids of the cell belong to the zygote's user namespace, outside of it. */
 #include "cell/cell.h"
 
 #include <errno.h>

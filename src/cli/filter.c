@@ -17,9 +17,13 @@
 #include <sys/stat.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-#define LOW_32 UINT64_C(0xffffffff) /* the kernel takes an int, and ignores what a caller puts above it: a filter must too (CVE-2019-10063) */
+#define LOW_32                                                                                                                             \
+    UINT64_C(0xffffffff) /* the kernel takes an int, and ignores what a caller puts above it: a filter must too (CVE-2019-10063) */
 
-enum { NAMESPACE_FLAGS = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | 0x80 /* NEWTIME */ };
+enum {
+    NAMESPACE_FLAGS =
+        CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | 0x80 /* NEWTIME */
+};
 
 static int calls_add(scmp_filter_ctx filter, uint32_t action, const char *const *names, size_t count)
 {
@@ -44,9 +48,25 @@ static int rule_add(scmp_filter_ctx filter, uint32_t action, int call, struct sc
 static int worker_arguments_add(scmp_filter_ctx filter)
 {
     static const int PRCTL_ALLOWED[] = {
-        PR_SET_NAME, PR_GET_NAME, PR_SET_PDEATHSIG, PR_GET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_DUMPABLE, PR_SET_CHILD_SUBREAPER,
-        PR_GET_CHILD_SUBREAPER, PR_GET_NO_NEW_PRIVS, PR_SET_NO_NEW_PRIVS, PR_GET_SECCOMP, PR_SET_TIMERSLACK, PR_GET_TIMERSLACK, PR_CAPBSET_READ,
-        PR_SET_THP_DISABLE, PR_GET_THP_DISABLE, PR_GET_KEEPCAPS, PR_GET_SECUREBITS, 0x53564d41 /* PR_SET_VMA */,
+        PR_SET_NAME,
+        PR_GET_NAME,
+        PR_SET_PDEATHSIG,
+        PR_GET_PDEATHSIG,
+        PR_SET_DUMPABLE,
+        PR_GET_DUMPABLE,
+        PR_SET_CHILD_SUBREAPER,
+        PR_GET_CHILD_SUBREAPER,
+        PR_GET_NO_NEW_PRIVS,
+        PR_SET_NO_NEW_PRIVS,
+        PR_GET_SECCOMP,
+        PR_SET_TIMERSLACK,
+        PR_GET_TIMERSLACK,
+        PR_CAPBSET_READ,
+        PR_SET_THP_DISABLE,
+        PR_GET_THP_DISABLE,
+        PR_GET_KEEPCAPS,
+        PR_GET_SECUREBITS,
+        0x53564d41 /* PR_SET_VMA */,
     };
     int r = 0;
     for (size_t i = 0; r == 0 && i < COUNT(PRCTL_ALLOWED); i++)
@@ -100,8 +120,8 @@ static int rules_add(scmp_filter_ctx filter, enum filter_for which)
     return r < 0 ? r : worker_arguments_add(filter);
 }
 
-/* libseccomp lets an unconditional rule swallow those that look at arguments, so what is refused of ioctl stands before its program, by hand. Compared are
- * the low 32 bits alone, which hold them on little-endian machines. */
+/* libseccomp lets an unconditional rule swallow those that look at arguments, so what is refused of ioctl stands before its program, by
+ * hand. Compared are the low 32 bits alone, which hold them on little-endian machines. */
 static size_t ioctl_write(struct sock_filter *to)
 {
     static const uint32_t REFUSED[] = {
@@ -155,7 +175,8 @@ int filter_compile(enum filter_for which, struct sock_filter **ret_program, size
         r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree: some ten steps for each call, not two hundred */
     if (r == 0)
         r = rules_add(filter, which);
-    r = r < 0 ? fault_set(why, -r, "seccomp_rule_add", "filter") : program_export(filter, which == FILTER_WORKER, ret_program, ret_length, why);
+    r = r < 0 ? fault_set(why, -r, "seccomp_rule_add", "filter")
+              : program_export(filter, which == FILTER_WORKER, ret_program, ret_length, why);
     seccomp_release(filter);
     return r;
 }

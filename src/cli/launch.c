@@ -18,8 +18,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-/* Where slots' uids may lie: far from those of people and packages, below the 2^31 that old programs stumble over, an own random place for each
- * instance, since the kernel counts processes by uid over all containers of a host. */
+/* Where slots' uids may lie: far from those of people and packages, below the 2^31 that old programs stumble over, an own random place for
+ * each instance, since the kernel counts processes by uid over all containers of a host. */
 enum { UID_BASE_LEAST = 1 << 30, UID_RANGE = 65536, UID_RANGES = 14000, FRONT_UID = 901, DESCRIPTORS_MAX = 8192 };
 
 static int launch_fail(const char *what)
@@ -196,7 +196,8 @@ int launch_prepare(struct launch *launch)
     host_probe(&launch->host);
     const struct host *host = &launch->host;
     if (!host->user || !host->pid || !host->mnt || !host->net || !host->ipc || !host->uts || !host->cgroup || !host->seccomp_filter)
-        return launch_fail("this host can't hold scripts at level full, the only one there is so far: `vivary doctor` says what is missing");
+        return launch_fail(
+            "this host can't hold scripts at level full, the only one there is so far: `vivary doctor` says what is missing");
     return plan_make(launch) || plans_write(launch);
 }
 

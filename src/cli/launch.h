@@ -15,15 +15,16 @@ struct launch {
     struct host host;
     struct python python;
     struct plan plan;
-    int plan_fd;        /* the plan and its filters, for the keeper */
-    int front_plan_fd;  /* for the front */
+    int plan_fd;                      /* the plan and its filters, for the keeper */
+    int front_plan_fd;                /* for the front */
     char binaries[SETTINGS_PATH_MAX]; /* the folder of vivary-keeper and vivary-front */
 };
 
 /* Probes host and Python and makes the plans. 0, or 1 with the reason printed on stderr. */
 int launch_prepare(struct launch *launch);
 
-/* Starts a keeper. *ret_front is the front's end of its socket, *ret_news says 'R' when the first worker waits, and ends with the keeper. */
+/* Starts a keeper. *ret_front is the front's end of its socket, *ret_news says 'R' when the first worker waits, and ends with the keeper.
+ */
 int launch_keeper(const struct launch *launch, pid_t *ret_pid, int *ret_front, int *ret_news);
 
 /* Starts a front on listening sockets; `keeper` stays the caller's. */

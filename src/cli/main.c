@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char HELP[] = "vivary runs Python that you don't trust, in cells forked from a warm interpreter.\n"
-                           "\n"
-                           "  vivary serve [OPTION]...            answers POST /execute over HTTP; `vivary serve --help` lists the options\n"
-                           "  vivary run FILE [--json] [OPTION]... runs one script in a cell; - is standard input\n"
-                           "  vivary doctor [OPTION]...           what this host offers, what is missing, and what would fix it\n"
-                           "  vivary --version\n";
+static const char HELP[] =
+    "vivary runs Python that you don't trust, in cells forked from a warm interpreter.\n"
+    "\n"
+    "  vivary serve [OPTION]...            answers POST /execute over HTTP; `vivary serve --help` lists the options\n"
+    "  vivary run FILE [--json] [OPTION]... runs one script in a cell; - is standard input\n"
+    "  vivary doctor [OPTION]...           what this host offers, what is missing, and what would fix it\n"
+    "  vivary --version\n";
 
 int main(int argc, char **argv)
 {

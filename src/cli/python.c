@@ -57,12 +57,19 @@ static int prefix_add(struct python *python, const char *path, char error[static
     for (uint32_t i = 0; i < python->prefixes; i++)
         if (path_within(path, python->prefix[i]))
             return 0;
-    static const char *const TAKEN[] = { "/", "/etc", "/dev", "/proc", "/tmp", "/app", "/runtime", "/vivary", "/home", "/root", "/var" };
-    for (size_t i = 0; i < sizeof TAKEN / sizeof *TAKEN; i++)
-        if (strcmp(path, TAKEN[i]) == 0) {
-            snprintf(error, 512, "Python lives in %s, which a cell has of its own: use a Python or venv in a folder below it", path);
-            return -1;
-        }
+    /* What a cell mounts over these hides what is below them; the others are parents of folders that it must not show. */
+    static const char *const COVERED[] = { "/tmp", "/dev", "/proc", "/app", "/runtime", "/vivary", "/etc", "/sys" };
+    static const char *const TOO_WIDE[] = { "/", "/home", "/root", "/var", "/opt", "/srv", "/mnt", "/run" };
+    bool covered = false;
+    for (size_t i = 0; i < sizeof COVERED / sizeof *COVERED; i++)
+        covered |= path_within(path, COVERED[i]);
+    for (size_t i = 0; i < sizeof TOO_WIDE / sizeof *TOO_WIDE; i++)
+        covered |= strcmp(path, TOO_WIDE[i]) == 0;
+    if (covered) {
+        snprintf(error, 512, "Python lives in %.300s, where a cell has other things: use one in a folder of its own, such as /opt/venv",
+                 path);
+        return -1;
+    }
     if (python->prefixes == PLAN_PREFIXES_MAX) {
         snprintf(error, 512, "Python lives in more than %d folders", PLAN_PREFIXES_MAX);
         return -1;
@@ -134,7 +141,7 @@ int python_ask(const struct settings *settings, struct python *ret_python, char 
     kill(pid, SIGKILL); /* it has closed its output, so it is at its end, or it is over its time */
     waitpid(pid, &status, 0);
 
-    *ret_python = (struct python){ 0 };
+    *ret_python = (struct python) { 0 };
     char *rest = text;
     for (char *line; (line = strsep(&rest, "\n")) != NULL;)
         if (line_read(ret_python, line, error) < 0)

@@ -11,8 +11,8 @@
 struct python {
     char executable[PLAN_PATH_MAX]; /* sys.executable, not a shim that started it */
     char version[32];
-    char packages[512]; /* "numpy 1.24.2, pandas 1.5.3" */
-    char missing[512];  /* names that can't be imported, with commas between; empty: none */
+    char packages[512];                            /* "numpy 1.24.2, pandas 1.5.3" */
+    char missing[512];                             /* names that can't be imported, with commas between; empty: none */
     char prefix[PLAN_PREFIXES_MAX][PLAN_PATH_MAX]; /* folders outside /usr that it lives in */
     uint32_t prefixes;
 };

@@ -1,5 +1,5 @@
-/* `vivary run FILE`: one script, one cell, no server. This process takes the front's part, and gives up its privileges before it reads a byte
- * of what the worker says. */
+/* `vivary run FILE`: one script, one cell, no server. This process takes the front's part, and gives up its privileges before it reads a
+ * byte of what the worker says. */
 #include "cli/run.h"
 
 #include "base/clock.h"
@@ -48,13 +48,14 @@ static int file_read(const char *path, size_t most, struct text *ret_text)
         free(at);
         return 1;
     }
-    *ret_text = (struct text){ at, have };
+    *ret_text = (struct text) { at, have };
     return 0;
 }
 
 static int privileges_drop(uid_t uid)
 {
-    if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+    if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0 ||
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
         perror("vivary: giving up privileges");
         return 1;
     }
@@ -133,7 +134,7 @@ static void words_read(struct words *words, int socket, size_t result_max)
             if (words->have < words->header.length)
                 continue;
             words->kind = words->header.type;
-            words->text = (struct text){ words->payload, words->have };
+            words->text = (struct text) { words->payload, words->have };
             words->payload = NULL;
             words->header_have = 0;
         }
@@ -166,7 +167,9 @@ static int script_run(const struct launch *launch, int keeper, const struct read
         words.ended = true;
     int out = fds[READY_STDOUT], err = fds[READY_STDERR];
     while (!words.ended) {
-        struct pollfd watched[] = { { .fd = fds[READY_SOCKET], .events = POLLIN }, { .fd = out, .events = POLLIN }, { .fd = err, .events = POLLIN } };
+        struct pollfd watched[] = { { .fd = fds[READY_SOCKET], .events = POLLIN },
+                                    { .fd = out, .events = POLLIN },
+                                    { .fd = err, .events = POLLIN } };
         int wait_ms = words.kind != 0 ? (int)settings->exit_grace_ms : -1; /* the keeper minds the deadline */
         int r = poll(watched, 3, wait_ms);
         if (r == 0 || (r < 0 && errno != EINTR))
@@ -203,8 +206,8 @@ int run_main(int argc, char **argv)
     for (int i = 1; i < argc && count < 63; i++) {
         if (strcmp(argv[i], "--json") == 0)
             json = true;
-        else if (file == NULL && (argv[i][0] != '-' || strcmp(argv[i], "-") == 0) && (i == 1 || strncmp(argv[i - 1], "--", 2) != 0 ||
-                                                                                     strcmp(argv[i - 1], "--json") == 0 || strchr(argv[i - 1], '=')))
+        else if (file == NULL && (argv[i][0] != '-' || strcmp(argv[i], "-") == 0) &&
+                 (i == 1 || strncmp(argv[i - 1], "--", 2) != 0 || strcmp(argv[i - 1], "--json") == 0 || strchr(argv[i - 1], '=')))
             file = argv[i];
         else
             options[count++] = argv[i];

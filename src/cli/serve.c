@@ -46,7 +46,8 @@ static void announce(struct supervisor *supervisor)
     printf("Vivary serves on %s (Python %s, preloaded: %s, isolation: full%s%s). "
            "Try: curl %s/execute -d '{\"script\": \"def main(): return {\\\"answer\\\": 42}\"}'\n",
            address, launch->python.version, launch->python.packages[0] != '\0' ? launch->python.packages : "nothing",
-           launch->plan.landlock_abi == 0 ? ", without Landlock" : "", launch->plan.cgroup_version == 0 ? ", without cgroup limits" : "", curl);
+           launch->plan.landlock_abi == 0 ? ", without Landlock" : "", launch->plan.cgroup_version == 0 ? ", without cgroup limits" : "",
+           curl);
     fflush(stdout);
     supervisor->announced = true;
 }

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* {"result": <result, digit for digit>, "stdout": "…"} and, when `cut`, also "stdout_truncated": true. `result` is checked JSON; `out` is any bytes: what
- * isn't UTF-8 becomes U+FFFD (one for each maximal wrong part, as Python's errors="replace" does). */
+/* {"result": <result, digit for digit>, "stdout": "…"} and, when `cut`, also "stdout_truncated": true. `result` is checked JSON; `out` is
+ * any bytes: what isn't UTF-8 becomes U+FFFD (one for each maximal wrong part, as Python's errors="replace" does). */
 char *answer_result(const char *result, size_t result_length, const char *out, size_t out_length, bool cut, size_t *ret_length);
 
 /* {"error": "…"}. `text` is any bytes, treated as above. */

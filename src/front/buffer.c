@@ -26,5 +26,5 @@ bool buffer_add(struct buffer *buffer, const void *bytes, size_t length)
 void buffer_free(struct buffer *buffer)
 {
     free(buffer->at);
-    *buffer = (struct buffer){ 0 };
+    *buffer = (struct buffer) { 0 };
 }

@@ -62,7 +62,7 @@ struct worker {
     int fds[READY_FDS];
     struct watch watches[READY_FDS];
     struct call *call;
-    size_t sent;       /* of header and script */
+    size_t sent; /* of header and script */
     struct frame_header header;
     size_t header_have;
     uint64_t exit_by_ns; /* once the result is there; 0 before */
@@ -90,11 +90,11 @@ struct front {
 
 /* http.c */
 int http_start(struct front *front, struct fault *why);
-void http_turn(struct front *front);      /* lets the library work */
+void http_turn(struct front *front); /* lets the library work */
 int http_wait_ms(const struct front *front);
 void http_expire(struct front *front, uint64_t now_ns); /* cuts off clients that are over their time */
 void http_close_listeners(struct front *front);
-void http_resume(struct call *call);      /* its answer is there */
+void http_resume(struct call *call); /* its answer is there */
 uint32_t http_connections(const struct front *front);
 
 /* route.c: what is asked, and the whole request. */

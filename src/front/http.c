@@ -1,5 +1,5 @@
-/* HTTP, by libmicrohttpd: the only file that knows it. One daemon for each listening socket, no threads of its own, its epoll inside ours. Calls that wait
- * are suspended; what the library doesn't refuse by itself is refused in door.c. */
+/* HTTP, by libmicrohttpd: the only file that knows it. One daemon for each listening socket, no threads of its own, its epoll inside ours.
+ * Calls that wait are suspended; what the library doesn't refuse by itself is refused in door.c. */
 #include "front/door.h"
 #include "front/front.h"
 
@@ -96,7 +96,7 @@ static enum MHD_Result answer_send(struct call *call, struct MHD_Connection *mhd
     else
         response = MHD_create_response_from_buffer(sizeof NO_MEMORY - 1, (char *)NO_MEMORY, MHD_RESPMEM_PERSISTENT);
     if (response == NULL)
-        return MHD_NO; /* closes the connection */
+        return MHD_NO;   /* closes the connection */
     call->answer = NULL; /* the response's now */
     MHD_add_response_header(response, "Content-Type", "application/json");
     if (call->allow != NULL)
@@ -111,7 +111,8 @@ static enum MHD_Result answer_send(struct call *call, struct MHD_Connection *mhd
     return queued;
 }
 
-/* Suspends the call's connection until its answer is there. The library doesn't look at a suspended connection, so its hanging up is watched for here. */
+/* Suspends the call's connection until its answer is there. The library doesn't look at a suspended connection, so its hanging up is
+ * watched for here. */
 static void call_suspend(struct call *call, struct MHD_Connection *mhd)
 {
     MHD_suspend_connection(mhd);
@@ -139,7 +140,7 @@ static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, 
     call->front = front;
     call->http = mhd;
     call->client = info != NULL ? info->connect_fd : -1;
-    call->watch = (struct watch){ WATCH_CLIENT, call };
+    call->watch = (struct watch) { WATCH_CLIENT, call };
     call->body.most = front->plan.body_max;
     const char *wrong = door_check(mhd);
     if (wrong != NULL) {
@@ -213,13 +214,13 @@ int http_start(struct front *front, struct fault *why)
         return fault_set(why, ENOMEM, "calloc", "http");
     front->http = http;
     for (uint32_t i = 0; i < front->plan.listeners; i++) {
-        http->daemons[i] = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, request_handle, front,
-                                            MHD_OPTION_LISTEN_SOCKET, (int)(FRONT_LISTEN_FD + i), MHD_OPTION_CONNECTION_LIMIT,
-                                            (unsigned)front->plan.connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((front->plan.idle_ms + 999) / 1000 + 1),
-                                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, connection_notify, front,
-                                            MHD_OPTION_NOTIFY_COMPLETED, request_completed, front, MHD_OPTION_URI_LOG_CALLBACK, line_notify, front,
-                                            MHD_OPTION_UNESCAPE_CALLBACK, path_keep, NULL, MHD_OPTION_END);
+        http->daemons[i] = MHD_start_daemon(
+            MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, request_handle, front, MHD_OPTION_LISTEN_SOCKET,
+            (int)(FRONT_LISTEN_FD + i), MHD_OPTION_CONNECTION_LIMIT, (unsigned)front->plan.connections_max,
+            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
+            (unsigned)((front->plan.idle_ms + 999) / 1000 + 1), MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
+            connection_notify, front, MHD_OPTION_NOTIFY_COMPLETED, request_completed, front, MHD_OPTION_URI_LOG_CALLBACK, line_notify,
+            front, MHD_OPTION_UNESCAPE_CALLBACK, path_keep, NULL, MHD_OPTION_END);
         if (http->daemons[i] == NULL)
             return fault_set(why, errno != 0 ? errno : EINVAL, "MHD_start_daemon", "listening socket");
         const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemons[i], MHD_DAEMON_INFO_EPOLL_FD);

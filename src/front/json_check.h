@@ -1,5 +1,5 @@
-/* A strict JSON checker (RFC 8259) without a tree: it says whether bytes are one JSON text, and shows the members of the top-level object as
- * slices of the input. Nothing is re-encoded, so numbers keep their spelling. Not recursive; memory is bounded by the input's length. */
+/* A strict JSON checker (RFC 8259) without a tree: it says whether bytes are one JSON text, and shows the members of the top-level object
+ * as slices of the input. Nothing is re-encoded, so numbers keep their spelling. Not recursive; memory is bounded by the input's length. */
 #ifndef VIVARY_FRONT_JSON_CHECK_H
 #define VIVARY_FRONT_JSON_CHECK_H
 
@@ -13,14 +13,14 @@ struct json_slice {
 };
 
 struct json_rules {
-    uint32_t depth_max;          /* of arrays and objects in each other; 1 allows {} and [] */
-    bool repeated_keys_refused;  /* in every object, compared as decoded */
+    uint32_t depth_max;           /* of arrays and objects in each other; 1 allows {} and [] */
+    bool repeated_keys_refused;   /* in every object, compared as decoded */
     bool lone_surrogates_refused; /* an escaped half of a UTF-16 pair, in any string or key */
 };
 
 enum json_verdict {
     JSON_OK,
-    JSON_NOT_JSON,       /* not by the grammar; also empty */
+    JSON_NOT_JSON, /* not by the grammar; also empty */
     JSON_NOT_UTF8,
     JSON_TOO_DEEP,
     JSON_REPEATED_KEY,
@@ -29,12 +29,13 @@ enum json_verdict {
 };
 
 struct json_error {
-    size_t offset;     /* of the byte that is wrong */
-    const char *what;  /* a static phrase for people: "a comma or '}' was expected" */
+    size_t offset;    /* of the byte that is wrong */
+    const char *what; /* a static phrase for people: "a comma or '}' was expected" */
 };
 
-/* Called once for each member of the top-level object, in order. `key` has its quotes stripped but is still escaped; `value` is the raw text of the
- * value without white space around it, whose first byte tells its type. Called while checking: the members seen count only if the verdict is JSON_OK. */
+/* Called once for each member of the top-level object, in order. `key` has its quotes stripped but is still escaped; `value` is the raw
+ * text of the value without white space around it, whose first byte tells its type. Called while checking: the members seen count only if
+ * the verdict is JSON_OK. */
 typedef void json_member(void *context, struct json_slice key, struct json_slice value);
 
 /* `member` may be NULL. *ret_error is filled unless the verdict is JSON_OK. */
@@ -44,8 +45,8 @@ enum json_verdict json_check(const char *text, size_t length, const struct json_
 /* Whether the escaped key is `name` (plain ASCII) once decoded. */
 bool json_key_is(struct json_slice key, const char *name);
 
-/* Decodes the inside of a checked string (no quotes) to UTF-8. `to` has room for slice.length bytes, which is always enough. Lone surrogates
- * must have been refused by the check. Returns the bytes written. */
+/* Decodes the inside of a checked string (no quotes) to UTF-8. `to` has room for slice.length bytes, which is always enough. Lone
+ * surrogates must have been refused by the check. Returns the bytes written. */
 size_t json_string_decode(struct json_slice string, char *to);
 
 #endif

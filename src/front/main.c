@@ -99,7 +99,7 @@ static int front_prepare(struct front *front, struct fault *why)
         worker->slot = i;
         for (int k = 0; k < READY_FDS; k++) {
             worker->fds[k] = -1;
-            worker->watches[k] = (struct watch){ (enum watch_kind)(WATCH_SOCKET + k), worker };
+            worker->watches[k] = (struct watch) { (enum watch_kind)(WATCH_SOCKET + k), worker };
         }
     }
     struct rlimit files;

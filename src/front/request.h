@@ -11,8 +11,8 @@ struct request {
     size_t length;
 };
 
-/* Returns 0 and fills *ret_request, or the HTTP status to answer (400, or 500 when memory is out) with `error` filled: one sentence that says what was wrong
- * and what would be right. */
+/* Returns 0 and fills *ret_request, or the HTTP status to answer (400, or 500 when memory is out) with `error` filled: one sentence that
+ * says what was wrong and what would be right. */
 int request_parse(const char *body, size_t length, struct request *ret_request, char error[static 256]);
 
 #endif

@@ -77,7 +77,7 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     worker->exit_by_ns = 0;
     worker->refused = worker->too_large = false;
     worker->said = 0;
-    worker->out = (struct buffer){ .most = front->plan.stdout_max };
+    worker->out = (struct buffer) { .most = front->plan.stdout_max };
     if (script_send(worker) < 0 && worker->sent == 0) {
         worker->call = NULL;
         worker->state = WORKER_ENDING; /* DIED is on its way */
@@ -91,7 +91,8 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     keeper_tell(front, &taken, sizeof taken);
     bool more = worker->sent < sizeof(struct frame_header) + call->script_length;
     for (size_t i = 0; i < READY_FDS; i++) {
-        struct epoll_event event = { .events = EPOLLIN | (i == READY_SOCKET && more ? (uint32_t)EPOLLOUT : 0), .data.ptr = &worker->watches[i] };
+        struct epoll_event event = { .events = EPOLLIN | (i == READY_SOCKET && more ? (uint32_t)EPOLLOUT : 0),
+                                     .data.ptr = &worker->watches[i] };
         if (epoll_ctl(front->epoll, EPOLL_CTL_ADD, worker->fds[i], &event) < 0)
             worker->refused = true;
     }
@@ -143,7 +144,8 @@ static void call_answer(struct front *front, struct worker *worker, struct call 
     } else if (worker->said == FRAME_ERROR && !worker->refused) {
         call->answer = answer_error(said->at != NULL ? said->at : "", said->used, &call->answer_length);
     } else if (worker->too_large) {
-        snprintf(text, sizeof text, "Return value is too large: at most %llu bytes of JSON are allowed", (unsigned long long)front->plan.result_max);
+        snprintf(text, sizeof text, "Return value is too large: at most %llu bytes of JSON are allowed",
+                 (unsigned long long)front->plan.result_max);
         call->answer = answer_error(text, strlen(text), &call->answer_length);
     } else {
         call->answer = answer_error(FAILED, sizeof FAILED - 1, &call->answer_length);
@@ -214,7 +216,7 @@ static bool words_read(struct front *front, struct worker *worker)
             }
             if (worker->header.type == FRAME_END)
                 return true;
-            worker->payload = (struct buffer){ .most = worker->header.length };
+            worker->payload = (struct buffer) { .most = worker->header.length };
         } else if (!buffer_add(&worker->payload, part, (size_t)got)) {
             worker->refused = true;
             return true;

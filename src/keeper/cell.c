@@ -1,4 +1,5 @@
-/* Making a cell: its init, which the keeper forks into the zygote's user namespace, and the order to the zygote to fork a worker into it. */
+/* Making a cell: its init, which the keeper forks into the zygote's user namespace, and the order to the zygote to fork a worker into it.
+ */
 #include "base/clock.h"
 #include "base/descriptor.h"
 #include "base/passing.h"
@@ -20,10 +21,11 @@ enum { JAILING_MS_MAX = 10000 };
 
 enum { BIRTH_STACK = 32 * 1024 };
 
-/* Three clones make an init. The keeper can't enter the zygote's namespaces itself, for it would not come back; a pid namespace is entered only by
- * a child; and a new one is made only by a process that is in its parent (EINVAL else, copy_pid_ns in kernel/pid_namespace.c). So: `outer` enters,
- * `middle` is born inside, and it makes the init. Both run on the keeper's memory and descriptors (CLONE_VM, CLONE_FILES) while it stands still
- * (CLONE_VFORK): nothing is copied, and the init's pidfd appears among the keeper's own. CLONE_PARENT makes all of them the keeper's children. */
+/* Three clones make an init. The keeper can't enter the zygote's namespaces itself, for it would not come back; a pid namespace is entered
+ * only by a child; and a new one is made only by a process that is in its parent (EINVAL else, copy_pid_ns in kernel/pid_namespace.c). So:
+ * `outer` enters, `middle` is born inside, and it makes the init. Both run on the keeper's memory and descriptors (CLONE_VM, CLONE_FILES)
+ * while it stands still (CLONE_VFORK): nothing is copied, and the init's pidfd appears among the keeper's own. CLONE_PARENT makes all of
+ * them the keeper's children. */
 struct birth {
     const struct keeper *keeper;
     const struct slot *slot;
@@ -38,9 +40,9 @@ static int middle_run(void *argument)
 {
     struct birth *birth = argument;
     const struct keeper *keeper = birth->keeper;
-    long pid = syscall(SYS_clone,
-                       CLONE_PARENT | CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD, NULL,
-                       &birth->pidfd, NULL, NULL);
+    long pid =
+        syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD,
+                NULL, &birth->pidfd, NULL, NULL);
     if (pid == 0)
         init_run(keeper->plan, keeper->init_filter, birth->slot->groups, keeper->group_count, birth->made);
     if (pid < 0)
@@ -55,7 +57,8 @@ static int outer_run(void *argument)
         fault_set(&birth->why, errno, "setns", "zygote");
         return 1;
     }
-    birth->middle = clone(middle_run, birth->middle_stack + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PARENT | SIGCHLD, birth);
+    birth->middle =
+        clone(middle_run, birth->middle_stack + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PARENT | SIGCHLD, birth);
     if (birth->middle < 0)
         fault_set(&birth->why, errno, "clone", "middle");
     return 0;
@@ -122,8 +125,8 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
     /* A script may open /dev/stdout, and the pipe asks its uid like a file. */
     if (fchown(out_write, uid, uid) < 0 || fchown(err_write, uid, uid) < 0)
         return fault_set(why, errno, "fchown", "stdout");
-    if (fcntl(status_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(out_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(err_read, F_SETFL, O_NONBLOCK) < 0 ||
-        fcntl(front_socket, F_SETFL, O_NONBLOCK) < 0)
+    if (fcntl(status_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(out_read, F_SETFL, O_NONBLOCK) < 0 ||
+        fcntl(err_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(front_socket, F_SETFL, O_NONBLOCK) < 0)
         return fault_set(why, errno, "fcntl", "O_NONBLOCK");
 
     slot->generation++;

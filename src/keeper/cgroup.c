@@ -1,4 +1,5 @@
-/* One cgroup for each slot and controller. A slot's groups are reused, so that a run costs no mkdir; what lives in them is a new cell each time. */
+/* One cgroup for each slot and controller. A slot's groups are reused, so that a run costs no mkdir; what lives in them is a new cell each
+ * time. */
 #include "keeper/keeper.h"
 
 #include "base/descriptor.h"

@@ -28,15 +28,15 @@ struct slot {
     uint64_t deadline_ns; /* of the state: jailing, running */
     uint64_t cpu_base_ns; /* what the slot's cgroup had used when the run began */
     bool init_dead;
-    bool worker_forked;       /* ordered from the zygote, its end not yet reported */
-    enum died_why why;        /* what ended the cell */
-    int32_t status;           /* of the worker, as of wait(2) */
-    int init_fd;              /* pidfd of the cell's pid 1; -1: none */
-    int status_fd;            /* where init and worker say that they are done with their part, as struct fault */
-    int worker[FORK_INIT];    /* the worker's ends, until the zygote has the order */
-    int given[3];             /* the front's ends, until it is told: socket, stdout, stderr */
-    int groups[GROUP_KINDS];  /* cgroup.procs, for all cells of this slot */
-    int cpu_usage;            /* the cgroup's account of processor time */
+    bool worker_forked;      /* ordered from the zygote, its end not yet reported */
+    enum died_why why;       /* what ended the cell */
+    int32_t status;          /* of the worker, as of wait(2) */
+    int init_fd;             /* pidfd of the cell's pid 1; -1: none */
+    int status_fd;           /* where init and worker say that they are done with their part, as struct fault */
+    int worker[FORK_INIT];   /* the worker's ends, until the zygote has the order */
+    int given[3];            /* the front's ends, until it is told: socket, stdout, stderr */
+    int groups[GROUP_KINDS]; /* cgroup.procs, for all cells of this slot */
+    int cpu_usage;           /* the cgroup's account of processor time */
 };
 
 /* What an event of the keeper's epoll is about: a slot's number for a worker's status, and these. */
@@ -51,13 +51,13 @@ struct keeper {
     struct slot *slots;
     uint32_t group_count;
     int epoll, signals, front, news;
-    int zygote;        /* socket */
-    int zygote_fd;     /* pidfd */
-    pid_t zygote_pid;  /* 0: none */
+    int zygote;       /* socket */
+    int zygote_fd;    /* pidfd */
+    pid_t zygote_pid; /* 0: none */
     bool zygote_warm;
     uint64_t zygote_born_ns;
-    uint64_t retry_ns;       /* no new cell before this */
-    unsigned failures;       /* in a row */
+    uint64_t retry_ns; /* no new cell before this */
+    unsigned failures; /* in a row */
     bool told_ready, stopping;
 };
 

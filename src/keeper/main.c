@@ -1,7 +1,8 @@
-/* Theory of operation. `vivary serve` starts one keeper and one front. The keeper starts a zygote, makes a cell for each slot and has the zygote
- * fork a worker into it; when the worker says that it is jailed, the front gets its descriptors (READY). The front says TAKEN when it gives the
- * worker its run, and DONE when it needs nothing more. The keeper kills the cell then, or at its deadline, or when the worker ends; when nothing
- * is left it says DIED, and makes the next cell. If the front's socket ends, the keeper ends, and by the kernel's death signals all cells. */
+/* Theory of operation. `vivary serve` starts one keeper and one front. The keeper starts a zygote, makes a cell for each slot and has the
+ * zygote fork a worker into it; when the worker says that it is jailed, the front gets its descriptors (READY). The front says TAKEN when
+ * it gives the worker its run, and DONE when it needs nothing more. The keeper kills the cell then, or at its deadline, or when the worker
+ * ends; when nothing is left it says DIED, and makes the next cell. If the front's socket ends, the keeper ends, and by the kernel's death
+ * signals all cells. */
 #include "keeper/keeper.h"
 
 #include "base/clock.h"
@@ -186,7 +187,8 @@ static void front_read(struct keeper *keeper)
         for (size_t i = 0; got > 0 && i < count; i++)
             close(fds[i]);
         if (!valid) {
-            log_line(got == 0 ? "info" : "error", got == 0 ? "front_ended" : "front_spoke_nonsense", "length=%zd", got);
+            if (got != 0)
+                log_line("error", "front_spoke_nonsense", "length=%zd", got);
             keeper->stopping = true; /* the supervisor starts both anew */
             return;
         }

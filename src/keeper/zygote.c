@@ -43,8 +43,14 @@ static int map_write(pid_t pid, const char *file, uint32_t base, struct fault *w
 static char **environment_make(void)
 {
     static const char *const KEPT[] = { "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "NPY_DISABLE_CPU_FEATURES" };
-    static char *made[16] = { "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp",        "LANG=C.UTF-8",      "USER=script",
-                              "OPENBLAS_NUM_THREADS=1",            "OMP_NUM_THREADS=1", "MKL_NUM_THREADS=1", "MPLBACKEND=Agg" };
+    static char *made[16] = { "PATH=/usr/local/bin:/usr/bin:/bin",
+                              "HOME=/tmp",
+                              "LANG=C.UTF-8",
+                              "USER=script",
+                              "OPENBLAS_NUM_THREADS=1",
+                              "OMP_NUM_THREADS=1",
+                              "MKL_NUM_THREADS=1",
+                              "MPLBACKEND=Agg" };
     size_t count = 8;
     for (size_t i = 0; i < sizeof KEPT / sizeof *KEPT; i++) {
         const char *value = getenv(KEPT[i]);
@@ -84,8 +90,9 @@ static int zygote_become(const struct plan *plan, int socket, int plan_fd, int g
     if (close_range(ZYGOTE_PLAN_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         return fault_set(why, errno, "close_range", "zygote");
 
-    char *arguments[] = { (char *)plan->python, "-I", "-B", "-c",
-                          "import sys; sys.path.insert(0, '/vivary'); from vivary import zygote; zygote.main()", NULL };
+    char *arguments[] = {
+        (char *)plan->python, "-I", "-B", "-c", "import sys; sys.path.insert(0, '/vivary'); from vivary import zygote; zygote.main()", NULL
+    };
     execve(plan->python, arguments, environment_make());
     return fault_set(why, errno, "execve", plan->python);
 }
@@ -101,7 +108,8 @@ static int zygote_launch(const struct plan *plan, int socket, int plan_fd, pid_t
     int go[2];
     if (pipe2(go, O_CLOEXEC) < 0)
         return fault_set(why, errno, "pipe2", "go");
-    /* CLONE_PARENT: the keeper's child, to be reaped by it. A fork but for the flags: this process has one thread and doesn't use its tid. */
+    /* CLONE_PARENT: the keeper's child, to be reaped by it. A fork but for the flags: this process has one thread and doesn't use its tid.
+     */
     long pid = syscall(SYS_clone,
                        CLONE_PARENT | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
                            CLONE_NEWCGROUP | SIGCHLD,

@@ -16,7 +16,8 @@ static bool list_has(const char *list, const char *word)
     return false;
 }
 
-/* Where the hierarchy is mounted: a line of /proc/self/mountinfo is `id parent dev root mountpoint options … - type source super-options`. */
+/* Where the hierarchy is mounted: a line of /proc/self/mountinfo is `id parent dev root mountpoint options … - type source super-options`.
+ */
 static bool mount_find(int version, const char *controller, char *ret_at, size_t size)
 {
     FILE *file = fopen("/proc/self/mountinfo", "re");

@@ -1,4 +1,5 @@
-/* Landlock's system calls, which glibc doesn't wrap, and what the installed headers may be too old to know: they follow the running kernel's ABI. */
+/* Landlock's system calls, which glibc doesn't wrap, and what the installed headers may be too old to know: they follow the running
+ * kernel's ABI. */
 #ifndef VIVARY_KERNEL_LANDLOCK_H
 #define VIVARY_KERNEL_LANDLOCK_H
 

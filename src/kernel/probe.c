@@ -62,8 +62,8 @@ static bool map_write(const char *map)
     return text_write("/proc/self/uid_map", map) && text_write("/proc/self/gid_map", map);
 }
 
-/* In a user namespace whose uid 0 is somebody without privileges, as the zygote's is, an unprivileged uid makes another, as a worker does. A child
- * with the host's rights writes the outer map. */
+/* In a user namespace whose uid 0 is somebody without privileges, as the zygote's is, an unprivileged uid makes another, as a worker does.
+ * A child with the host's rights writes the outer map. */
 static bool nested_try(int flags)
 {
     (void)flags;
@@ -93,9 +93,10 @@ static bool nested_try(int flags)
 static bool overlay_try(int flags)
 {
     (void)flags;
-    return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mount("tmpfs", "/tmp", "tmpfs", 0, "size=1m") == 0 &&
-           mkdir("/tmp/u", 0755) == 0 && mount("tmpfs", "/tmp/u", "tmpfs", 0, "size=1m") == 0 && mkdir("/tmp/u/u", 0755) == 0 &&
-           mkdir("/tmp/u/w", 0755) == 0 && mkdir("/tmp/o", 0755) == 0 &&
+    return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("tmpfs", "/tmp", "tmpfs", 0, "size=1m") == 0 && mkdir("/tmp/u", 0755) == 0 &&
+           mount("tmpfs", "/tmp/u", "tmpfs", 0, "size=1m") == 0 && mkdir("/tmp/u/u", 0755) == 0 && mkdir("/tmp/u/w", 0755) == 0 &&
+           mkdir("/tmp/o", 0755) == 0 &&
            mount("overlay", "/tmp/o", "overlay", 0, "lowerdir=/usr,upperdir=/tmp/u/u,workdir=/tmp/u/w") == 0 &&
            mount(NULL, "/tmp/u", NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0;
 }
@@ -122,7 +123,7 @@ static bool seccomp_try(int flags)
 
 void host_probe(struct host *ret_host)
 {
-    *ret_host = (struct host){ 0 };
+    *ret_host = (struct host) { 0 };
     struct utsname name;
     if (uname(&name) == 0)
         snprintf(ret_host->kernel, sizeof ret_host->kernel, "%.60s %.40s", name.release, name.machine);

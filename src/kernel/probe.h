@@ -7,12 +7,12 @@
 struct host {
     char kernel[128];
     bool user, pid, mnt, net, ipc, uts, cgroup; /* namespaces */
-    bool nested_user;    /* a user namespace made as an unprivileged uid inside another */
-    bool overlay;        /* an overlay whose upper folder becomes read-only */
-    bool proc_subset;    /* a new /proc with subset=pid and hidepid */
-    int landlock_abi;    /* 0: none */
+    bool nested_user;                           /* a user namespace made as an unprivileged uid inside another */
+    bool overlay;                               /* an overlay whose upper folder becomes read-only */
+    bool proc_subset;                           /* a new /proc with subset=pid and hidepid */
+    int landlock_abi;                           /* 0: none */
     bool seccomp_filter;
-    int cgroup_version;  /* 0: no group could be made */
+    int cgroup_version;     /* 0: no group could be made */
     bool memory, pids, cpu; /* controllers in which a group could be made */
 };
 

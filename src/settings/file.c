@@ -57,6 +57,7 @@ int settings_from_file(struct settings *settings, const char *path, char error[s
     fclose(file);
     if (r == 0)
         return 0;
-    snprintf(error, OPTION_ERROR_MAX, "%.80s:%d: %.150s", path, r, reading.error[0] != '\0' ? reading.error : "a line name = value was expected");
+    snprintf(error, OPTION_ERROR_MAX, "%.80s:%d: %.150s", path, r,
+             reading.error[0] != '\0' ? reading.error : "a line name = value was expected");
     return -1;
 }

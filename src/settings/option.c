@@ -22,8 +22,14 @@ static const struct option_rule {
     const char *standard_text;
     const char *meaning;
 } OPTIONS[] = {
-#define NUMBER(name, field, least, standard, most, meaning) { name, OPTION_NUMBER, offsetof(struct settings, field), least, standard, most, NULL, meaning }
-#define TEXT(name, field, standard, meaning) { name, OPTION_TEXT, offsetof(struct settings, field), 0, 0, sizeof((struct settings *)0)->field, standard, meaning }
+#define NUMBER(name, field, least, standard, most, meaning)                                                                                \
+    {                                                                                                                                      \
+        name, OPTION_NUMBER, offsetof(struct settings, field), least, standard, most, NULL, meaning                                        \
+    }
+#define TEXT(name, field, standard, meaning)                                                                                               \
+    {                                                                                                                                      \
+        name, OPTION_TEXT, offsetof(struct settings, field), 0, 0, sizeof((struct settings *)0)->field, standard, meaning                  \
+    }
     { "listen", OPTION_LIST, 0, 0, 0, 0, "127.0.0.1:8080", "ADDR:PORT, [ADDR6]:PORT or unix:/path; may be given more than once" },
     TEXT("python", python, "/usr/bin/python3", "the interpreter, any CPython from 3.9 on, also of a venv"),
     TEXT("preload", preload, "numpy,pandas", "packages that are imported ahead, with commas between"),
@@ -64,7 +70,7 @@ static void *option_field(struct settings *settings, const struct option_rule *o
 
 void settings_default(struct settings *settings)
 {
-    *settings = (struct settings){ 0 };
+    *settings = (struct settings) { 0 };
     for (size_t i = 0; i < COUNT(OPTIONS); i++) {
         const struct option_rule *option = &OPTIONS[i];
         if (option->kind == OPTION_NUMBER)
@@ -188,7 +194,10 @@ void options_help(FILE *to)
     for (size_t i = 0; i < COUNT(OPTIONS); i++) {
         const struct option_rule *option = &OPTIONS[i];
         char flag[40];
-        snprintf(flag, sizeof flag, "--%s %s", option->name, option->kind == OPTION_NUMBER ? "N" : option->kind == OPTION_LIST ? "ADDRESS" : "TEXT");
+        snprintf(flag, sizeof flag, "--%s %s", option->name,
+                 option->kind == OPTION_NUMBER ? "N"
+                 : option->kind == OPTION_LIST ? "ADDRESS"
+                                               : "TEXT");
         fprintf(to, "  %-22s %s", flag, option->meaning);
         if (option->kind == OPTION_NUMBER)
             fprintf(to, " (%llu to %llu; default %llu)\n", (unsigned long long)option->least, (unsigned long long)option->most,
@@ -223,9 +232,9 @@ static int arguments_read(struct settings *settings, int argc, char **argv)
 {
     struct option flags[COUNT(OPTIONS) + 3] = { 0 };
     for (size_t i = 0; i < COUNT(OPTIONS); i++)
-        flags[i] = (struct option){ OPTIONS[i].name, required_argument, NULL, (int)i + 1 };
-    flags[COUNT(OPTIONS)] = (struct option){ "config", required_argument, NULL, 1000 };
-    flags[COUNT(OPTIONS) + 1] = (struct option){ "help", no_argument, NULL, 1001 };
+        flags[i] = (struct option) { OPTIONS[i].name, required_argument, NULL, (int)i + 1 };
+    flags[COUNT(OPTIONS)] = (struct option) { "config", required_argument, NULL, 1000 };
+    flags[COUNT(OPTIONS) + 1] = (struct option) { "help", no_argument, NULL, 1001 };
     bool listens = false;
     char error[OPTION_ERROR_MAX];
     optind = 0;
@@ -238,7 +247,8 @@ static int arguments_read(struct settings *settings, int argc, char **argv)
         if (found == 1000)
             continue;
         if (found == '?' || found == ':') {
-            snprintf(error, sizeof error, found == ':' ? "the option '%.60s' takes a value" : "there is no option '%.60s'", argv[optind - 1]);
+            snprintf(error, sizeof error, found == ':' ? "the option '%.60s' takes a value" : "there is no option '%.60s'",
+                     argv[optind - 1]);
             return usage_fail(error);
         }
         const char *name = OPTIONS[found - 1].name;

@@ -1,4 +1,5 @@
-/* What an operator can set. One struct, filled from defaults, the configuration file, the environment and the command line, in this order. */
+/* What an operator can set. One struct, filled from defaults, the configuration file, the environment and the command line, in this order.
+ */
 #ifndef VIVARY_SETTINGS_SETTINGS_H
 #define VIVARY_SETTINGS_SETTINGS_H
 

@@ -100,7 +100,8 @@ static bool order_follow(struct cell *cell, struct child *children)
     ssize_t got = passing_receive(ZYGOTE_KEEPER_FD, &order, sizeof order, fds, &count);
     if (got == -EAGAIN)
         return false;
-    if (got != sizeof order || order.kind != WIRE_FORK || order.slot >= cell->plan->slots || count < FORK_FDS || count > FORK_FDS + GROUP_KINDS)
+    if (got != sizeof order || order.kind != WIRE_FORK || order.slot >= cell->plan->slots || count < FORK_FDS ||
+        count > FORK_FDS + GROUP_KINDS)
         _exit(got == 0 ? 0 : 1); /* the keeper is gone, or not itself: either ends all workers, as this is pid 1 of theirs */
 
     cell->slot = order.slot;

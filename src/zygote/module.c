@@ -81,10 +81,8 @@ static PyObject *module_send(PyObject *self, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "iy#", &type, &payload, &length))
         return NULL;
     Py_BEGIN_ALLOW_THREADS /* threads of the script may go on meanwhile */
-    r = worker_send((enum frame_type)type, payload, (size_t)length);
-    Py_END_ALLOW_THREADS
-    if (r < 0)
-        return error_raise(r, "worker_send");
+        r = worker_send((enum frame_type)type, payload, (size_t)length);
+    Py_END_ALLOW_THREADS if (r < 0) return error_raise(r, "worker_send");
     Py_RETURN_NONE;
 }
 
@@ -143,9 +141,9 @@ PyMODINIT_FUNC PyInit__vivary(void)
     if (module_plan == NULL)
         return fault_raise(&why);
     PyObject *module = PyModule_Create(&DEFINITION);
-    if (module != NULL && (PyModule_AddIntConstant(module, "FRAME_RESULT", FRAME_RESULT) < 0 ||
-                           PyModule_AddIntConstant(module, "FRAME_ERROR", FRAME_ERROR) < 0 ||
-                           PyModule_AddIntConstant(module, "FRAME_END", FRAME_END) < 0)) {
+    if (module != NULL &&
+        (PyModule_AddIntConstant(module, "FRAME_RESULT", FRAME_RESULT) < 0 ||
+         PyModule_AddIntConstant(module, "FRAME_ERROR", FRAME_ERROR) < 0 || PyModule_AddIntConstant(module, "FRAME_END", FRAME_END) < 0)) {
         Py_DECREF(module);
         return NULL;
     }

@@ -478,12 +478,12 @@ class TimeTest(Case):
 
     @classmethod
     def setUpClass(cls):
-        cls.own_start("--preload", "", "--deadline-ms", "1500")
+        cls.own_start("--preload", "", "--deadline-ms", "2000")
 
     def test_a_sleep_past_the_deadline_is_cut(self):
         start = time.monotonic()
         self.assert_sandbox_failed("import time\ndef main():\n    time.sleep(60)\n    return {}")
-        self.assertGreater(time.monotonic() - start, 1.4)
+        self.assertGreater(time.monotonic() - start, 1.9)
         self.assertLess(time.monotonic() - start, 8)
 
     def test_a_loop_at_import_is_cut(self):

@@ -124,7 +124,7 @@ class StopTest(Case):
     def test_a_taken_port_is_told(self):
         with Service("--preload", "") as service:
             with self.assertRaises(AssertionError) as raised:
-                Service("--preload", "", listen=(f"127.0.0.1:{service.port}",))
+                Service("--preload", "", listen=(f"127.0.0.1:{service.port}",)).kill()  # it must not come that far
             self.assertIn("ended with 1", str(raised.exception))
             self.assertIn("in use", str(raised.exception))
             self.assertTrue(service.answers())

@@ -29,8 +29,10 @@ static void port_zero_is_shown_as_the_port_that_was_given(void **state)
 static void what_is_no_address_is_refused_with_what_would_be(void **state)
 {
     (void)state;
-    static const char *const WRONG[] = { "", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", "host.example:1",
-                                         "[::1:1", "1.2.3.4.5:1", "unix:relative", "unix:" };
+    static const char *const WRONG[] = {
+        "",       "8080",        "127.0.0.1",     "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", "host.example:1",
+        "[::1:1", "1.2.3.4.5:1", "unix:relative", "unix:"
+    };
     for (size_t i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
         int fd = -1;
         assert_int_equal(address_listen(WRONG[i], &fd, shown, sizeof shown, error), -1);

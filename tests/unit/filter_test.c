@@ -73,8 +73,8 @@ static void sockets_beyond_the_cell_read_permission_denied(void **state)
 static void namespaces_are_not_to_be_had(void **state)
 {
     (void)state;
-    static const long FLAGS[] = { CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNS, CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP,
-                                  CLONE_NEWUSER | CLONE_NEWNS };
+    static const long FLAGS[] = { CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNS,     CLONE_NEWNET,
+                                  CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP, CLONE_NEWUSER | CLONE_NEWNS };
     for (size_t i = 0; i < sizeof FLAGS / sizeof *FLAGS; i++) {
         assert_int_equal(worker_try(SYS_clone, FLAGS[i] | SIGCHLD, 0, 0), EPERM);
         assert_int_equal(worker_try(SYS_unshare, FLAGS[i], 0, 0), EPERM);
@@ -87,9 +87,28 @@ static void namespaces_are_not_to_be_had(void **state)
 static void ways_into_other_processes_and_the_kernel_are_refused(void **state)
 {
     (void)state;
-    static const long CALLS[] = { SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_pidfd_getfd, SYS_bpf, SYS_perf_event_open, SYS_userfaultfd,
-                                  SYS_io_uring_setup, SYS_keyctl, SYS_add_key, SYS_request_key, SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot,
-                                  SYS_init_module, SYS_kexec_load, SYS_seccomp, SYS_open_by_handle_at, SYS_swapon, SYS_reboot, SYS_syslog };
+    static const long CALLS[] = { SYS_ptrace,
+                                  SYS_process_vm_readv,
+                                  SYS_process_vm_writev,
+                                  SYS_pidfd_getfd,
+                                  SYS_bpf,
+                                  SYS_perf_event_open,
+                                  SYS_userfaultfd,
+                                  SYS_io_uring_setup,
+                                  SYS_keyctl,
+                                  SYS_add_key,
+                                  SYS_request_key,
+                                  SYS_mount,
+                                  SYS_umount2,
+                                  SYS_pivot_root,
+                                  SYS_chroot,
+                                  SYS_init_module,
+                                  SYS_kexec_load,
+                                  SYS_seccomp,
+                                  SYS_open_by_handle_at,
+                                  SYS_swapon,
+                                  SYS_reboot,
+                                  SYS_syslog };
     for (size_t i = 0; i < sizeof CALLS / sizeof *CALLS; i++)
         assert_int_equal(worker_try(CALLS[i], 0, 0, 0), EPERM);
     assert_int_equal(worker_try(SYS_prctl, PR_SET_SECCOMP, 1, 0), ENOSYS);

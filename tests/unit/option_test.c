@@ -108,8 +108,8 @@ static void a_file_is_read(void **state)
 static void a_wrong_line_of_a_file_is_named_by_its_number(void **state)
 {
     (void)state;
-    static const char *const WRONG[] = { "slots = 3\nslots = 4\n", "slots = 3\nslot = 4\n", "slots = 3\nqueue-max = x\n", "slots = 3\nnonsense\n",
-                                         "slots = 3\n[section]\nqueue-max = 4\n" };
+    static const char *const WRONG[] = { "slots = 3\nslots = 4\n", "slots = 3\nslot = 4\n", "slots = 3\nqueue-max = x\n",
+                                         "slots = 3\nnonsense\n", "slots = 3\n[section]\nqueue-max = 4\n" };
     for (size_t i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
         assert_int_equal(file_read(WRONG[i]), -1);
         assert_non_null(strstr(error, i == 4 ? ":3: " : ":2: "));

@@ -72,7 +72,7 @@ static void more_descriptors_than_there_is_room_for_are_refused_and_closed(void 
     } control = { 0 };
     struct iovec part = { .iov_base = "x", .iov_len = 1 };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control };
-    control.header = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(20 * sizeof(int)) };
+    control.header = (struct cmsghdr) { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(20 * sizeof(int)) };
     memset(CMSG_DATA(&control.header), 0, 20 * sizeof(int)); /* descriptor 0, twenty times */
     int got[PASSING_FDS_MAX], before = open_count();
     size_t count = 0;
