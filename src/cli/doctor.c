@@ -38,7 +38,7 @@ static bool host_show(const struct host *host)
               "sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 (as root)");
     row_print("own /proc", host->proc_subset, "subset=pid, hidepid", NEEDED, "don't cover parts of /proc; a kernel from 5.8 on");
     row_print("overlayfs", host->overlay, "", "a refused write says 'read-only file system', not 'permission denied'",
-              "modprobe overlay (as root)");
+              root ? "modprobe overlay" : NAMESPACE);
     snprintf(text, sizeof text, "ABI %d%s", host->landlock_abi, host->landlock_abi < 6 ? " (signals and abstract sockets from 6 on)" : "");
     row_print("Landlock", host->landlock_abi > 0, text, "one layer less: mounts, uid and user namespace hold without it",
               "a kernel from 5.13 on with landlock among its lsm= modules");
@@ -47,7 +47,7 @@ static bool host_show(const struct host *host)
     row_print("cgroup", host->cgroup_version > 0, text, "limits count for each process, not for a run as a whole",
               "run on the host as root, with /sys/fs/cgroup writable");
     row_print("  memory", host->memory, "", "memory is limited for each process alone",
-              "cgroup_enable=memory on the kernel's command line");
+              root ? "cgroup_enable=memory on the kernel's command line" : "sudo vivary ...");
     row_print("  pids", host->pids, "", "processes are limited by uid", "the pids controller, for the service's group");
     row_print("  cpu", host->cpu, "", "processor time is limited for each process alone", "the cpu controller, for the service's group");
     return root && host->user && host->pid && host->mnt && host->net && host->ipc && host->uts && host->cgroup && host->proc_subset &&

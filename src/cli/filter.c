@@ -1,148 +1,125 @@
 #include "cli/filter.h"
 
 #include "base/descriptor.h"
-#include "cli/rules.h"
+#include "cli/front_rules.h"
+#include "cli/init_rules.h"
+#include "cli/worker_rules.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/seccomp.h>
-#include <sched.h>
 #include <seccomp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-#define LOW_32                                                                                                                             \
-    UINT64_C(0xffffffff) /* the kernel takes an int, and ignores what a caller puts above it: a filter must too (CVE-2019-10063) */
 
-enum {
-    NAMESPACE_FLAGS =
-        CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | 0x80 /* NEWTIME */
-};
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the low half of an argument stands first, see values_write");
 
-static int calls_add(scmp_filter_ctx filter, uint32_t action, const char *const *names, size_t count)
+/* A call's number; __NR_SCMP_ERROR if this libseccomp doesn't know it; a negative stand-in if this architecture doesn't have it. */
+static int call_resolve(const char *name, int number)
+{
+    int call = seccomp_syscall_resolve_name(name);
+    return call == __NR_SCMP_ERROR && number > 0 ? number : call;
+}
+
+static int call_add(scmp_filter_ctx filter, uint32_t action, int call, unsigned count, const struct scmp_arg_cmp *compare)
+{
+    if (call == __NR_SCMP_ERROR)
+        return 0; /* a call younger than the library gets the default */
+    int r = seccomp_rule_add_array(filter, action, call, count, compare);
+    return r == -EDOM ? 0 : r; /* EDOM: not a call of this architecture */
+}
+
+static int calls_add(scmp_filter_ctx filter, const char *const *names, size_t count, struct fault *why)
 {
     for (size_t i = 0; i < count; i++) {
-        int call = seccomp_syscall_resolve_name(names[i]);
-        if (call == __NR_SCMP_ERROR)
-            continue; /* younger than this libseccomp */
-        int r = seccomp_rule_add(filter, action, call, 0);
-        if (r < 0 && r != -EDOM) /* EDOM: not a call of this architecture */
-            return r;
+        int r = call_add(filter, SCMP_ACT_ALLOW, call_resolve(names[i], 0), 0, NULL);
+        if (r < 0)
+            return fault_set(why, -r, "seccomp_rule_add", names[i]);
     }
     return 0;
 }
 
-static int rule_add(scmp_filter_ctx filter, uint32_t action, int call, struct scmp_arg_cmp compare)
+/* One rule each for no bit set, which is allowed, and for each bit that is. */
+static int bits_add(scmp_filter_ctx filter, int call, unsigned argument, uint64_t mask)
 {
-    int r = seccomp_rule_add(filter, action, call, 1, compare);
-    return r == -EDOM ? 0 : r;
-}
-
-/* Rules that look at an argument. For each call they cover all cases but the default's. */
-static int worker_arguments_add(scmp_filter_ctx filter)
-{
-    static const int PRCTL_ALLOWED[] = {
-        PR_SET_NAME,
-        PR_GET_NAME,
-        PR_SET_PDEATHSIG,
-        PR_GET_PDEATHSIG,
-        PR_SET_DUMPABLE,
-        PR_GET_DUMPABLE,
-        PR_SET_CHILD_SUBREAPER,
-        PR_GET_CHILD_SUBREAPER,
-        PR_GET_NO_NEW_PRIVS,
-        PR_SET_NO_NEW_PRIVS,
-        PR_GET_SECCOMP,
-        PR_SET_TIMERSLACK,
-        PR_GET_TIMERSLACK,
-        PR_CAPBSET_READ,
-        PR_SET_THP_DISABLE,
-        PR_GET_THP_DISABLE,
-        PR_GET_KEEPCAPS,
-        PR_GET_SECUREBITS,
-        0x53564d41 /* PR_SET_VMA */,
-    };
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < COUNT(PRCTL_ALLOWED); i++)
-        r = rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32, (scmp_datum_t)PRCTL_ALLOWED[i]));
-    /* Sockets: Unix ones only. A Python user reads "permission denied" for the others. */
-    if (r == 0)
-        r = rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
-    if (r == 0)
-        r = rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), SCMP_A0(SCMP_CMP_NE, AF_UNIX));
-    if (r == 0)
-        r = rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
-    /* A fresh user namespace gives all capabilities, and kernel code that wants them. */
-    if (r == 0)
-        r = rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, NAMESPACE_FLAGS, 0));
-    for (unsigned bit = 0; r == 0 && bit < 32; bit++)
-        if ((NAMESPACE_FLAGS & (1u << bit)) != 0)
-            r = rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, 1u << bit, 1u << bit));
-    /* Limits of oneself; of another process they would be a way to act on it. */
-    if (r == 0)
-        r = rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32, 0));
-    /* FIFOs, plain files and sockets; devices not. */
-    static const mode_t KINDS[] = { 0, S_IFREG, S_IFIFO, S_IFSOCK };
-    for (size_t i = 0; r == 0 && i < COUNT(KINDS); i++) {
-        r = rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mknod), SCMP_A1(SCMP_CMP_MASKED_EQ, S_IFMT, KINDS[i]));
-        if (r == 0)
-            r = rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mknodat), SCMP_A2(SCMP_CMP_MASKED_EQ, S_IFMT, KINDS[i]));
-    }
-    static const mode_t DEVICES[] = { S_IFCHR, S_IFBLK };
-    for (size_t i = 0; r == 0 && i < COUNT(DEVICES); i++) {
-        r = rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(mknod), SCMP_A1(SCMP_CMP_MASKED_EQ, S_IFMT, DEVICES[i]));
-        if (r == 0)
-            r = rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(mknodat), SCMP_A2(SCMP_CMP_MASKED_EQ, S_IFMT, DEVICES[i]));
-    }
-    /* What Python asks, and what sets nothing: other personalities weaken address layout, or emulate old bugs. */
-    if (r == 0)
-        r = rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(personality), SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32, LOW_32));
-    if (r == 0)
-        r = rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(personality), SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32, 0));
+    struct scmp_arg_cmp none = SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, mask, 0);
+    int r = call_add(filter, SCMP_ACT_ALLOW, call, 1, &none);
+    for (uint64_t bit = 1; r == 0 && bit != 0; bit <<= 1)
+        if ((mask & bit) != 0) {
+            struct scmp_arg_cmp set = SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, bit, bit);
+            r = call_add(filter, SCMP_ACT_ERRNO(EPERM), call, 1, &set);
+        }
     return r;
 }
 
-static int rules_add(scmp_filter_ctx filter, enum filter_for which)
+static int rule_add(scmp_filter_ctx filter, const struct syscall_rule *rule)
+{
+    int call = call_resolve(rule->name, rule->number);
+    uint32_t action = rule->answer == ANSWER_ALLOW ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO((uint32_t)rule->answer);
+    struct scmp_arg_cmp compare = SCMP_CMP(rule->argument, SCMP_CMP_EQ, rule->value, 0);
+    switch (rule->test) {
+    case TEST_NONE:
+        return call_add(filter, action, call, 0, NULL);
+    case TEST_NO_BIT:
+        return bits_add(filter, call, rule->argument, rule->mask);
+    case TEST_DIFFERS:
+        compare.op = SCMP_CMP_NE;
+        break;
+    case TEST_MASKED:
+        compare = SCMP_CMP(rule->argument, SCMP_CMP_MASKED_EQ, rule->mask, rule->value);
+        break;
+    case TEST_EQUAL:
+        break;
+    }
+    return call_add(filter, action, call, 1, &compare);
+}
+
+static int rules_add(scmp_filter_ctx filter, enum filter_for which, struct fault *why)
 {
     if (which == FILTER_INIT)
-        return calls_add(filter, SCMP_ACT_ALLOW, INIT_CALLS, COUNT(INIT_CALLS));
+        return calls_add(filter, INIT_ALLOWED, COUNT(INIT_ALLOWED), why);
     if (which == FILTER_FRONT)
-        return calls_add(filter, SCMP_ACT_ALLOW, FRONT_CALLS, COUNT(FRONT_CALLS));
-    int r = calls_add(filter, SCMP_ACT_ALLOW, WORKER_CALLS, COUNT(WORKER_CALLS));
-    if (r == 0)
-        r = calls_add(filter, SCMP_ACT_ERRNO(EPERM), WORKER_REFUSED, COUNT(WORKER_REFUSED));
-    return r < 0 ? r : worker_arguments_add(filter);
+        return calls_add(filter, FRONT_CALLS, COUNT(FRONT_CALLS), why);
+    for (size_t i = 0; i < COUNT(WORKER_RULES); i++) {
+        int r = rule_add(filter, &WORKER_RULES[i]);
+        if (r < 0)
+            return fault_set(why, -r, "seccomp_rule_add", WORKER_RULES[i].name);
+    }
+    return 0;
 }
 
-/* libseccomp lets an unconditional rule swallow those that look at arguments, so what is refused of ioctl stands before its program, by
- * hand. Compared are the low 32 bits alone, which hold them on little-endian machines. */
-static size_t ioctl_write(struct sock_filter *to)
+enum {
+    VALUES = COUNT(WORKER_VALUES[0].values),
+    VALUES_BLOCK = VALUES + 4, /* instructions for one call */
+    VALUES_LENGTH = 1 + COUNT(WORKER_VALUES) * VALUES_BLOCK,
+};
+
+/* An unconditional rule of libseccomp's swallows those that look at an argument, and "all but these" can't be said in its terms. So what is
+ * refused of such calls stands before its program, by hand. It needn't ask for the architecture: all it can say is no, and the program that
+ * follows kills the others. */
+static size_t values_write(struct sock_filter *to)
 {
-    static const uint32_t REFUSED[] = {
-        TIOCSTI,   /* types into the terminal's input: CVE-2016-2781, CVE-2017-5226 */
-        TIOCLINUX, /* pastes into a console: CVE-2023-28100 */
-        TIOCSETD,  /* line disciplines are modules with a long list of holes: CVE-2017-2636 */
-        TIOCCONS,  /* takes the console's output */
-    };
-    enum { KINDS = COUNT(REFUSED) };
     size_t at = 0;
     to[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    to[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SCMP_SYS(ioctl), 0, KINDS + 3);
-    to[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
-    for (unsigned char i = 0; i < KINDS; i++)
-        to[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, REFUSED[i], (unsigned char)(KINDS - i), 0);
-    to[at++] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, 1);
-    to[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+    for (size_t i = 0; i < COUNT(WORKER_VALUES); i++) {
+        const struct values_refused *refused = &WORKER_VALUES[i];
+        uint32_t call = (uint32_t)call_resolve(refused->name, 0);
+        uint32_t low_half = (uint32_t)(offsetof(struct seccomp_data, args) + refused->argument * sizeof(uint64_t));
+        to[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, VALUES_BLOCK - 1); /* else to the next call's block */
+        to[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, low_half);
+        for (int v = 0; v < VALUES; v++)
+            to[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, refused->values[v], (unsigned char)(VALUES - v), 0);
+        to[at] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, (uint32_t)(VALUES_LENGTH - at - 1)); /* to the program */
+        at++;
+        to[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+    }
+    assert(at == VALUES_LENGTH);
     return at;
 }
-
-enum { IOCTL_INSTRUCTIONS = 16 };
 
 static int program_export(scmp_filter_ctx filter, bool worker, struct sock_filter **ret_program, size_t *ret_length, struct fault *why)
 {
@@ -153,14 +130,23 @@ static int program_export(scmp_filter_ctx filter, bool worker, struct sock_filte
     if (r < 0)
         return fault_set(why, -r, "seccomp_export_bpf", "filter");
     off_t size = lseek(file, 0, SEEK_END);
-    struct sock_filter *program = size > 0 ? malloc((size_t)size + IOCTL_INSTRUCTIONS * sizeof *program) : NULL;
-    size_t before = program != NULL && worker ? ioctl_write(program) : 0;
-    if (program == NULL || pread(file, program + before, (size_t)size, 0) != size) {
+    if (size <= 0 || (size_t)size % sizeof(struct sock_filter) != 0)
+        return fault_set(why, EIO, "lseek", "filter");
+    size_t before = worker ? VALUES_LENGTH : 0;
+    size_t length = before + (size_t)size / sizeof(struct sock_filter);
+    if (length > BPF_MAXINSNS)
+        return fault_set(why, E2BIG, "seccomp_export_bpf", "filter");
+    struct sock_filter *program = calloc(length, sizeof *program);
+    if (program == NULL)
+        return fault_set(why, ENOMEM, "calloc", "filter");
+    if (worker)
+        values_write(program);
+    if (pread(file, program + before, (size_t)size, 0) != size) {
         free(program);
-        return fault_set(why, ENOMEM, "pread", "filter");
+        return fault_set(why, EIO, "pread", "filter");
     }
     *ret_program = program;
-    *ret_length = before + (size_t)size / sizeof *program;
+    *ret_length = length;
     return 0;
 }
 
@@ -171,12 +157,17 @@ int filter_compile(enum filter_for which, struct sock_filter **ret_program, size
         return fault_set(why, ENOMEM, "seccomp_init", "filter");
     /* Another architecture's calls (int 0x80, x32) have other numbers: an attack, and its end. The default would kill the thread alone. */
     int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    if (r < 0)
+        r = fault_set(why, -r, "seccomp_attr_set", "SCMP_FLTATR_ACT_BADARCH");
+    if (r == 0) {
+        r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree: some ten steps for each call, not three hundred */
+        if (r < 0)
+            r = fault_set(why, -r, "seccomp_attr_set", "SCMP_FLTATR_CTL_OPTIMIZE");
+    }
     if (r == 0)
-        r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree: some ten steps for each call, not two hundred */
+        r = rules_add(filter, which, why);
     if (r == 0)
-        r = rules_add(filter, which);
-    r = r < 0 ? fault_set(why, -r, "seccomp_rule_add", "filter")
-              : program_export(filter, which == FILTER_WORKER, ret_program, ret_length, why);
+        r = program_export(filter, which == FILTER_WORKER, ret_program, ret_length, why);
     seccomp_release(filter);
     return r;
 }

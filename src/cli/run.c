@@ -31,6 +31,11 @@ struct text {
     size_t length;
 };
 
+static void text_free(struct text *text)
+{
+    free(text->at);
+}
+
 static int file_read(const char *path, size_t most, struct text *ret_text)
 {
     OWN_FD fd = strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC);
@@ -220,7 +225,7 @@ int run_main(int argc, char **argv)
         return 2;
     }
     launch.settings.slots = 1;
-    struct text script;
+    __attribute__((cleanup(text_free))) struct text script = { 0 };
     if (file_read(file, launch.settings.body_max, &script) != 0 || launch_prepare(&launch) != 0)
         return 1;
     pid_t keeper_pid;
@@ -242,6 +247,5 @@ int run_main(int argc, char **argv)
     kill(keeper_pid, SIGTERM);
     waitpid(keeper_pid, NULL, 0);
     launch_clear(&launch);
-    free(script.at);
     return status;
 }

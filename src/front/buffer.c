@@ -1,3 +1,4 @@
+/* Bytes that grow as they arrive: never by what somebody announced. */
 #include "front/front.h"
 
 #include <stdlib.h>

@@ -30,7 +30,7 @@ static enum MHD_Result header_look(void *cls, enum MHD_ValueKind kind, const cha
     return MHD_YES;
 }
 
-const char *door_check(struct MHD_Connection *mhd)
+const char *door_check(struct MHD_Connection *mhd, const char *version)
 {
     struct headers headers = { 0 };
     MHD_get_connection_values(mhd, MHD_HEADER_KIND, header_look, &headers);
@@ -42,6 +42,8 @@ const char *door_check(struct MHD_Connection *mhd)
         return "Content-Length and Transfer-Encoding exclude each other";
     if (headers.encodings > 1)
         return "Transfer-Encoding must be given once";
+    if (headers.encodings > 0 && strcmp(version, "HTTP/1.0") == 0)
+        return "HTTP/1.0 has no Transfer-Encoding"; /* a proxy that speaks it passes the chunks on as a body: RFC 9112, 6.1 */
     if (headers.hosts > 1)
         return "Host must be given once";
     return NULL;

@@ -33,10 +33,10 @@ enum call_state { CALL_READING, CALL_QUEUED, CALL_RUNNING, CALL_ANSWERED };
 struct call {
     enum call_state state;
     struct front *front;
-    void *http;         /* http.c's connection */
-    int client;         /* its descriptor, MHD's to close */
-    struct watch watch; /* for its hanging up while the call waits */
-    bool watched;
+    void *http;              /* http.c's connection */
+    int client;              /* its descriptor, MHD's to close */
+    struct watch watch;      /* for its hanging up while the call waits */
+    bool suspended, watched; /* by the library; by our epoll */
     struct buffer body;
     size_t discarded; /* bytes of a body that is too large */
     char *script;
@@ -49,6 +49,7 @@ struct call {
     size_t answer_length;
     const char *allow; /* of a 405 */
     bool closes;       /* the connection can't be read on */
+    bool leaving;      /* its answer is on the way to the client */
 };
 
 enum worker_state { WORKER_NONE, WORKER_WAITING, WORKER_RUNNING, WORKER_ENDING };
@@ -74,12 +75,20 @@ struct worker {
     size_t err_bytes;
 };
 
+/* What the front tells the keeper. */
+struct record {
+    uint32_t length;
+    char bytes[24];
+};
+
 struct front {
     struct front_plan plan;
     void *filter; /* plan.filter_length instructions */
     int epoll, keeper, signals;
     struct watch keeper_watch, signals_watch, http_watch;
     struct worker *workers;
+    struct record *records; /* for the keeper, once its socket is full */
+    size_t records_used, records_room;
     struct call *queue_head, *queue_tail;
     uint32_t queued, running;
     struct call *graves; /* freed at the end of a round: events of this round may still point to them */
@@ -94,8 +103,8 @@ void http_turn(struct front *front); /* lets the library work */
 int http_wait_ms(const struct front *front);
 void http_expire(struct front *front, uint64_t now_ns); /* cuts off clients that are over their time */
 void http_close_listeners(struct front *front);
-void http_resume(struct call *call); /* its answer is there */
-uint32_t http_connections(const struct front *front);
+void http_resume(struct call *call);              /* its answer is there */
+uint32_t http_leaving(const struct front *front); /* answers on their way */
 
 /* route.c: what is asked, and the whole request. */
 void call_route(struct call *call, const char *method, const char *path);
@@ -111,6 +120,7 @@ void queue_serve(struct front *front);
 void queue_expire(struct front *front, uint64_t now_ns);
 
 /* run.c: one worker's run. */
+void keeper_flush(struct front *front); /* tells the keeper what it had no room for */
 int run_start(struct front *front, struct worker *worker, struct call *call);
 void run_event(struct front *front, struct worker *worker, enum watch_kind kind);
 void run_died(struct front *front, struct worker *worker);

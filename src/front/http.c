@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/passing.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -12,31 +13,47 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
-enum { CONNECTION_MEMORY = 32 << 10, DISCARD_FACTOR = 4, EXPIRE_EVERY_MS = 100 };
+enum { CONNECTION_MEMORY = 32 << 10, DISCARD_FACTOR = 4, EXPIRE_EVERY_MS = 100, DAEMON_FDS = 3, SPARE_FDS = 16 };
 
 /* One client's connection. */
 struct connection {
     int fd;
     uint64_t deadline_ns; /* 0: none, its call waits for a run */
+    bool served;          /* at least one request; the first has its time from the accept on */
     struct connection *next, *before;
 };
 
 struct http {
     struct MHD_Daemon *daemons[FRONT_LISTEN_MAX];
     struct connection *connections;
-    uint32_t count;
-    bool resumed;
+    uint32_t count, most; /* connections, over all daemons */
+    uint32_t leaving;     /* answers on their way */
+    bool again;           /* there is more to do in this turn */
     uint64_t expire_ns;
 };
 
-static void connection_time(struct MHD_Connection *mhd, uint64_t ms)
+static struct connection *connection_of(struct MHD_Connection *mhd)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct connection *connection = info != NULL ? info->socket_context : NULL;
+    return info != NULL ? info->socket_context : NULL;
+}
+
+static void connection_time(struct MHD_Connection *mhd, uint64_t ms)
+{
+    struct connection *connection = connection_of(mhd);
     if (connection != NULL)
         connection->deadline_ns = ms > 0 ? clock_ns() + ms * NS_PER_MS : 0;
+}
+
+/* The library counts for each daemon by itself. */
+static enum MHD_Result connection_accept(void *cls, const struct sockaddr *address, socklen_t length)
+{
+    const struct http *http = ((const struct front *)cls)->http;
+    (void)address, (void)length;
+    return http->count < http->most ? MHD_YES : MHD_NO;
 }
 
 static void connection_notify(void *cls, struct MHD_Connection *mhd, void **socket_context, enum MHD_ConnectionNotificationCode code)
@@ -67,16 +84,19 @@ static void connection_notify(void *cls, struct MHD_Connection *mhd, void **sock
         connection->next->before = connection->before;
     *(connection->before != NULL ? &connection->before->next : &http->connections) = connection->next;
     http->count--;
+    http->again = true; /* at its limit the library stops listening, and looks in its next turn alone whether it may listen again */
     free(connection);
     *socket_context = NULL;
 }
 
-/* Called with the request line, before the headers: from here the request has its time. */
+/* Called with the request line, before the headers: from here a request has its time, other than the first. */
 static void *line_notify(void *cls, const char *uri, struct MHD_Connection *mhd)
 {
     const struct front *front = cls;
+    const struct connection *connection = connection_of(mhd);
     (void)uri;
-    connection_time(mhd, front->plan.request_ms);
+    if (connection != NULL && connection->served)
+        connection_time(mhd, front->plan.request_ms);
     return NULL;
 }
 
@@ -108,30 +128,37 @@ static enum MHD_Result answer_send(struct call *call, struct MHD_Connection *mhd
     connection_time(mhd, call->front->plan.request_ms); /* to take the answer in */
     enum MHD_Result queued = MHD_queue_response(mhd, call->status, response);
     MHD_destroy_response(response);
+    if (queued == MHD_YES) {
+        call->leaving = true;
+        call->front->http->leaving++;
+    }
     return queued;
 }
 
 /* Suspends the call's connection until its answer is there. The library doesn't look at a suspended connection, so its hanging up is
- * watched for here. */
+ * watched for here. A client that has closed its sending half alone (`nc -N`) looks the same as one that is gone, and counts as gone: it
+ * gets a 400, and its run ends. */
 static void call_suspend(struct call *call, struct MHD_Connection *mhd)
 {
     MHD_suspend_connection(mhd);
     connection_time(mhd, 0);
+    call->suspended = true;
     struct epoll_event event = { .events = EPOLLRDHUP, .data.ptr = &call->watch };
     call->watched = call->client >= 0 && epoll_ctl(call->front->epoll, EPOLL_CTL_ADD, call->client, &event) == 0;
 }
 
 void http_resume(struct call *call)
 {
-    if (call->http == NULL || !call->watched)
+    if (call->http == NULL || !call->suspended)
         return; /* answered in the same turn as asked */
-    epoll_ctl(call->front->epoll, EPOLL_CTL_DEL, call->client, NULL);
-    call->watched = false;
+    if (call->watched)
+        epoll_ctl(call->front->epoll, EPOLL_CTL_DEL, call->client, NULL);
+    call->suspended = call->watched = false;
     MHD_resume_connection(call->http);
-    call->front->http->resumed = true;
+    call->front->http->again = true;
 }
 
-static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, const char *url, const char *method)
+static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, const char *url, const char *method, const char *version)
 {
     struct call *call = calloc(1, sizeof *call);
     if (call == NULL)
@@ -142,7 +169,7 @@ static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, 
     call->client = info != NULL ? info->connect_fd : -1;
     call->watch = (struct watch) { WATCH_CLIENT, call };
     call->body.most = front->plan.body_max;
-    const char *wrong = door_check(mhd);
+    const char *wrong = door_check(mhd, version);
     if (wrong != NULL) {
         call_fail(call, 400, wrong);
         call->closes = true; /* what follows can't be trusted to be a request */
@@ -164,9 +191,8 @@ static enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, con
 {
     struct front *front = cls;
     struct call *call = *context;
-    (void)version;
     if (call == NULL) {
-        call = call_begin(front, mhd, url, method);
+        call = call_begin(front, mhd, url, method, version);
         if (call == NULL)
             return MHD_NO;
         *context = call;
@@ -191,10 +217,15 @@ static void request_completed(void *cls, struct MHD_Connection *mhd, void **cont
     struct front *front = cls;
     struct call *call = *context;
     (void)code;
+    struct connection *connection = connection_of(mhd);
+    if (connection != NULL)
+        connection->served = true;
     connection_time(mhd, front->plan.idle_ms);
     if (call == NULL)
         return;
     *context = NULL;
+    if (call->leaving)
+        front->http->leaving--;
     if (call->watched)
         epoll_ctl(front->epoll, EPOLL_CTL_DEL, call->client, NULL);
     call->watched = false;
@@ -207,20 +238,42 @@ static void request_completed(void *cls, struct MHD_Connection *mhd, void **cont
     front->graves = call;
 }
 
+/* How many connections there may be. Clients must not use up the descriptors that workers come with: a record of the keeper's without room
+ * for its descriptors is one that can't be understood, and would end this process. */
+static int connections_bound(struct front *front, struct fault *why)
+{
+    const struct front_plan *plan = &front->plan;
+    uint64_t kept = FRONT_LISTEN_FD + plan->listeners * (1 + DAEMON_FDS) + (uint64_t)plan->slots * READY_FDS + PASSING_FDS_MAX + SPARE_FDS;
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return fault_set(why, errno, "getrlimit", "NOFILE");
+    if (files.rlim_cur <= kept)
+        return fault_set(why, EMFILE, "getrlimit", "NOFILE");
+    front->http->most = plan->connections_max;
+    if (files.rlim_cur - kept < plan->connections_max) {
+        front->http->most = (uint32_t)(files.rlim_cur - kept);
+        log_line("warning", "connections_lowered", "to=%u descriptors=%llu", front->http->most, (unsigned long long)files.rlim_cur);
+    }
+    return 0;
+}
+
 int http_start(struct front *front, struct fault *why)
 {
     struct http *http = calloc(1, sizeof *http);
     if (http == NULL)
         return fault_set(why, ENOMEM, "calloc", "http");
     front->http = http;
+    if (connections_bound(front, why) < 0)
+        return -why->error;
+    /* The library's own timeout, of idle time in whole seconds, is for connections that we had no memory to watch: never before ours. */
+    uint32_t longest_ms = front->plan.idle_ms > front->plan.request_ms ? front->plan.idle_ms : front->plan.request_ms;
     for (uint32_t i = 0; i < front->plan.listeners; i++) {
         http->daemons[i] = MHD_start_daemon(
-            MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, request_handle, front, MHD_OPTION_LISTEN_SOCKET,
-            (int)(FRONT_LISTEN_FD + i), MHD_OPTION_CONNECTION_LIMIT, (unsigned)front->plan.connections_max,
-            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
-            (unsigned)((front->plan.idle_ms + 999) / 1000 + 1), MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
-            connection_notify, front, MHD_OPTION_NOTIFY_COMPLETED, request_completed, front, MHD_OPTION_URI_LOG_CALLBACK, line_notify,
-            front, MHD_OPTION_UNESCAPE_CALLBACK, path_keep, NULL, MHD_OPTION_END);
+            MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, connection_accept, front, request_handle, front, MHD_OPTION_LISTEN_SOCKET,
+            (int)(FRONT_LISTEN_FD + i), MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->most, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+            (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(longest_ms / 1000 + 2), MHD_OPTION_STRICT_FOR_CLIENT, 1,
+            MHD_OPTION_NOTIFY_CONNECTION, connection_notify, front, MHD_OPTION_NOTIFY_COMPLETED, request_completed, front,
+            MHD_OPTION_URI_LOG_CALLBACK, line_notify, front, MHD_OPTION_UNESCAPE_CALLBACK, path_keep, NULL, MHD_OPTION_END);
         if (http->daemons[i] == NULL)
             return fault_set(why, errno != 0 ? errno : EINVAL, "MHD_start_daemon", "listening socket");
         const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemons[i], MHD_DAEMON_INFO_EPOLL_FD);
@@ -234,10 +287,10 @@ int http_start(struct front *front, struct fault *why)
 void http_turn(struct front *front)
 {
     do {
-        front->http->resumed = false;
+        front->http->again = false;
         for (uint32_t i = 0; i < front->plan.listeners; i++)
             MHD_run(front->http->daemons[i]);
-    } while (front->http->resumed); /* a call can be answered within the turn that asked */
+    } while (front->http->again); /* a call can be answered within the turn that asked */
 }
 
 int http_wait_ms(const struct front *front)
@@ -271,7 +324,7 @@ void http_close_listeners(struct front *front)
         MHD_quiesce_daemon(front->http->daemons[i]);
 }
 
-uint32_t http_connections(const struct front *front)
+uint32_t http_leaving(const struct front *front)
 {
-    return front->http->count;
+    return front->http->leaving;
 }

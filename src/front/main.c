@@ -1,3 +1,4 @@
+/* The front's life: prepare, jail, then one loop over keeper, clients and workers until it is told to stop. */
 #include "front/front.h"
 
 #include "base/clock.h"
@@ -14,7 +15,7 @@
 #include <sys/signalfd.h>
 #include <time.h>
 
-enum { EVENTS_MAX = 64, STOP_GRACE_MS = 1000 };
+enum { EVENTS_MAX = 64, STOP_GRACE_MS = 1000, RECORDS_PER_SLOT = 8 };
 
 static void keeper_read(struct front *front)
 {
@@ -34,7 +35,8 @@ static void keeper_read(struct front *front)
         struct died died;
         if (got > 0 && count == READY_FDS && ready_valid(&message, (size_t)got, &bounds, &ready)) {
             struct worker *worker = &front->workers[ready.slot];
-            if (worker->state == WORKER_NONE) {
+            if (ready.generation > worker->generation) {
+                run_died(front, worker); /* whoever was in this slot is no more */
                 worker->state = WORKER_WAITING;
                 worker->generation = ready.generation;
                 worker->since_ns = clock_ns();
@@ -44,7 +46,7 @@ static void keeper_read(struct front *front)
             }
         } else if (got > 0 && count == 0 && died_valid(&message, (size_t)got, &bounds, &died)) {
             struct worker *worker = &front->workers[died.slot];
-            if (worker->state != WORKER_NONE && worker->generation == died.generation)
+            if (worker->generation == died.generation)
                 run_died(front, worker);
             continue;
         }
@@ -91,6 +93,11 @@ static int front_prepare(struct front *front, struct fault *why)
     front->workers = calloc(front->plan.slots, sizeof *front->workers);
     if (front->filter == NULL || front->workers == NULL)
         return fault_set(why, ENOMEM, "malloc", "front");
+    /* A worker makes two records. A few can be on their way for each slot, while the keeper has already told of the next worker in it. */
+    front->records_room = (size_t)front->plan.slots * RECORDS_PER_SLOT;
+    front->records = calloc(front->records_room, sizeof *front->records);
+    if (front->records == NULL)
+        return fault_set(why, ENOMEM, "calloc", "records");
     if (pread(FRONT_PLAN_FD, front->filter, size, sizeof front->plan) != (ssize_t)size)
         return fault_set(why, EINVAL, "pread", "filter");
     close(FRONT_PLAN_FD);
@@ -139,6 +146,7 @@ static void event_handle(struct front *front, const struct watch *watch)
 {
     switch (watch->kind) {
     case WATCH_KEEPER:
+        keeper_flush(front);
         keeper_read(front);
         break;
     case WATCH_SIGNALS:
@@ -161,9 +169,11 @@ int main(void)
     log_start("front");
     if (front_prepare(&front, &why) < 0) {
         log_fault("front_failed", &why);
+        free(front.filter);
+        free(front.workers);
         return 1;
     }
-    while (!front.stopping || (front.running + front.queued > 0 && clock_ns() < front.stop_by_ns)) {
+    while (!front.stopping || (front.running + front.queued + http_leaving(&front) > 0 && clock_ns() < front.stop_by_ns)) {
         struct epoll_event events[EVENTS_MAX];
         int wait_ms = http_wait_ms(&front);
         if ((front.running > 0 || front.queued > 0 || front.stopping) && wait_ms > 50)
@@ -183,6 +193,5 @@ int main(void)
             call_free(call);
         }
     }
-    http_turn(&front); /* the last answers leave */
     return 0;
 }

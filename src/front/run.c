@@ -17,7 +17,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { DRAIN_MAX = 1 << 20, RESULT_DEPTH_MAX = 100000, READ_SIZE = 64 << 10, SPOKEN_ROUNDS = 64, LAST_TURNS = 1024 };
+enum {
+    DRAIN_MAX = 1 << 20,
+    RESULT_DEPTH_MAX = 100000,
+    READ_SIZE = 64 << 10,
+    SPOKEN_ROUNDS = 64,
+    LAST_TURNS = 1024,
+    KEEPER_PATIENCE_MS = 1000
+};
 
 static const char FAILED[] = "Sandbox failed to run script";
 
@@ -32,15 +39,54 @@ void worker_drop(struct worker *worker)
     buffer_free(&worker->out);
 }
 
-static void keeper_tell(struct front *front, const void *record, size_t length)
+static void keeper_lost(int error)
 {
-    int r = passing_send(front->keeper, record, length, NULL, 0);
-    if (r < 0) {
-        struct fault why;
-        fault_set(&why, -r, "sendmsg", "keeper");
-        log_fault("keeper_lost", &why);
-        exit(1); /* the supervisor starts both anew */
+    struct fault why;
+    fault_set(&why, error, "sendmsg", "keeper");
+    log_fault("keeper_lost", &why);
+    exit(1); /* the supervisor starts both anew */
+}
+
+static void keeper_watch(struct front *front, uint32_t events)
+{
+    struct epoll_event event = { .events = events, .data.ptr = &front->keeper_watch };
+    if (epoll_ctl(front->epoll, EPOLL_CTL_MOD, front->keeper, &event) < 0)
+        keeper_lost(errno);
+}
+
+/* Its socket holds some 250 records, which hundreds of slots can fill while it makes a cell: what doesn't fit waits, and the order stays.
+ */
+static void keeper_tell(struct front *front, const void *bytes, uint32_t length)
+{
+    int r = front->records_used > 0 ? -EAGAIN : passing_send(front->keeper, bytes, length, NULL, 0);
+    if (r == 0)
+        return;
+    struct record record = { .length = length };
+    if (r != -EAGAIN || front->records_used == front->records_room || length > sizeof record.bytes)
+        keeper_lost(-r);
+    memcpy(record.bytes, bytes, length);
+    front->records[front->records_used++] = record;
+    if (front->records_used == 1)
+        keeper_watch(front, EPOLLIN | EPOLLOUT);
+}
+
+void keeper_flush(struct front *front)
+{
+    size_t sent = 0;
+    int r = 0;
+    while (sent < front->records_used && r == 0) {
+        const struct record *record = &front->records[sent];
+        r = passing_send(front->keeper, record->bytes, record->length, NULL, 0);
+        sent += r == 0;
     }
+    if (r < 0 && r != -EAGAIN)
+        keeper_lost(-r);
+    if (sent == 0)
+        return;
+    front->records_used -= sent;
+    memmove(front->records, front->records + sent, front->records_used * sizeof *front->records);
+    if (front->records_used == 0)
+        keeper_watch(front, EPOLLIN);
 }
 
 static void done_tell(struct front *front, const struct worker *worker)
@@ -80,8 +126,9 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     worker->out = (struct buffer) { .most = front->plan.stdout_max };
     if (script_send(worker) < 0 && worker->sent == 0) {
         worker->call = NULL;
-        worker->state = WORKER_ENDING; /* DIED is on its way */
+        worker->state = WORKER_ENDING;
         worker_drop(worker);
+        done_tell(front, worker); /* DIED is on its way, or the worker has closed its socket and lives: then this ends it */
         return -1;
     }
     struct taken taken = { .kind = WIRE_TAKEN,
@@ -106,7 +153,7 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
 /* Reads what a pipe holds, up to `most` bytes. */
 static void pipe_drain(struct front *front, struct worker *worker, int kind, size_t most)
 {
-    static _Thread_local char part[READ_SIZE];
+    char part[READ_SIZE];
     for (size_t total = 0; worker->fds[kind] >= 0 && total < most;) {
         ssize_t got = read(worker->fds[kind], part, sizeof part);
         if (got < 0 && errno == EINTR)
@@ -196,7 +243,7 @@ static bool header_valid(struct front *front, struct worker *worker)
 /* Returns true when the worker has said all that it will, or what it must not. */
 static bool words_read(struct front *front, struct worker *worker)
 {
-    static _Thread_local char part[READ_SIZE];
+    char part[READ_SIZE];
     for (int round = 0; round < SPOKEN_ROUNDS; round++) { /* others wait too: the rest is read in the next turn */
         bool in_header = worker->header_have < sizeof worker->header;
         void *to = in_header ? (char *)&worker->header + worker->header_have : part;

@@ -14,6 +14,7 @@
 #include "wire/ready.h"
 #include "wire/taken.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -399,8 +400,10 @@ int main(void)
         log_fault("keeper_failed", &why);
         if (keeper.plan != NULL)
             groups_remove(keeper.plan);
+        free(keeper.slots);
         return 1;
     }
+    assert(keeper.plan != NULL && keeper.slots != NULL);
     while (!keeper.stopping) {
         int wait_ms = slots_tend(&keeper);
         if (!keeper.told_ready && keeper.failures >= FAILURES_MAX) {

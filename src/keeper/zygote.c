@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ZYGOTE_UIDS = 65536 };
+#define ZYGOTE_UIDS 65536U
 
 struct report {
     pid_t pid;

@@ -33,7 +33,8 @@ static int stale_remove(const union address *address, socklen_t length)
     struct stat there;
     if (lstat(address->local.sun_path, &there) < 0 || !S_ISSOCK(there.st_mode))
         return 0;
-    OWN_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* Nonblocking: while the other's queue is full, connect would wait. */
+    OWN_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (probe >= 0 && connect(probe, &address->any, length) < 0 && errno == ECONNREFUSED)
         return unlink(address->local.sun_path);
     return 0;

@@ -153,7 +153,7 @@ static int variable_set(struct settings *settings, const char *variable, const c
         settings->listen_count = 0; /* in place of the file's; several have commas between */
         char list[SETTINGS_PATH_MAX];
         if (strlen(value) >= sizeof list) {
-            snprintf(error, OPTION_ERROR_MAX, "VIVARY_LISTEN is too long");
+            snprintf(error, OPTION_ERROR_MAX, "the list is longer than %d bytes", SETTINGS_PATH_MAX - 1);
             return -1;
         }
         snprintf(list, sizeof list, "%s", value);
@@ -163,7 +163,7 @@ static int variable_set(struct settings *settings, const char *variable, const c
                 return -1;
         return 0;
     }
-    snprintf(error, OPTION_ERROR_MAX, "there is no variable VIVARY_%.60s", variable);
+    snprintf(error, OPTION_ERROR_MAX, "there is no such option; --help lists them");
     return -1;
 }
 
@@ -178,8 +178,11 @@ int settings_from_environment(struct settings *settings, char **environment, cha
         snprintf(name, sizeof name, "%.*s", length < sizeof name ? (int)length : (int)sizeof name - 1, *at + 7);
         if (strcmp(name, "CONFIG") == 0 || strcmp(name, "BINARY") == 0)
             continue; /* read elsewhere: the file's path, and the tests' */
-        if (variable_set(settings, name, value + 1, error) < 0)
+        char what[OPTION_ERROR_MAX];
+        if (variable_set(settings, name, value + 1, what) < 0) {
+            snprintf(error, OPTION_ERROR_MAX, "VIVARY_%s: %.180s", name, what);
             return -1;
+        }
     }
     return 0;
 }
@@ -204,6 +207,9 @@ void options_help(FILE *to)
                     (unsigned long long)option->standard);
         else
             fprintf(to, " (default %s)\n", option->standard_text[0] != '\0' ? option->standard_text : "none");
+        char variable[32];
+        variable_name(option->name, variable, sizeof variable);
+        fprintf(to, "  %-22s   VIVARY_%s=..., or in the file: %s = ...\n", "", variable, option->name);
     }
     fputs("\nWithout an address, the variable PORT gives the port on 127.0.0.1.\n", to);
 }
@@ -215,42 +221,39 @@ static int usage_fail(const char *error)
     return 2;
 }
 
-/* The value of --config, looked for ahead of the rest since the file comes first. NULL: none. */
-static const char *config_find(int argc, char **argv)
-{
-    const char *path = getenv("VIVARY_CONFIG");
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--config=", 9) == 0)
-            path = argv[i] + 9;
-        else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
-            path = argv[i + 1];
-    }
-    return path;
-}
+enum { FLAG_CONFIG = 1000, FLAG_HELP };
 
-static int arguments_read(struct settings *settings, int argc, char **argv)
+/* Goes through the arguments. They are read twice, since --config names what comes before them: with `ret_config` only that is taken,
+ * without it all the rest. One reading for both: getopt_long takes shortened names, and --config may be another option's value. */
+static int arguments_read(struct settings *settings, int argc, char **argv, const char **ret_config)
 {
     struct option flags[COUNT(OPTIONS) + 3] = { 0 };
     for (size_t i = 0; i < COUNT(OPTIONS); i++)
         flags[i] = (struct option) { OPTIONS[i].name, required_argument, NULL, (int)i + 1 };
-    flags[COUNT(OPTIONS)] = (struct option) { "config", required_argument, NULL, 1000 };
-    flags[COUNT(OPTIONS) + 1] = (struct option) { "help", no_argument, NULL, 1001 };
+    flags[COUNT(OPTIONS)] = (struct option) { "config", required_argument, NULL, FLAG_CONFIG };
+    flags[COUNT(OPTIONS) + 1] = (struct option) { "help", no_argument, NULL, FLAG_HELP };
     bool listens = false;
     char error[OPTION_ERROR_MAX];
     optind = 0;
     opterr = 0;
     for (int found; (found = getopt_long(argc, argv, "+:h", flags, NULL)) != -1;) {
-        if (found == 1001 || found == 'h') {
+        if (found == FLAG_HELP || found == 'h') {
             options_help(stdout);
             return -1;
         }
-        if (found == 1000)
-            continue;
         if (found == '?' || found == ':') {
-            snprintf(error, sizeof error, found == ':' ? "the option '%.60s' takes a value" : "there is no option '%.60s'",
-                     argv[optind - 1]);
+            /* Of a short option getopt has the letter; argv[optind - 1] is the one before it while more letters follow. */
+            if (found == '?' && optopt > ' ' && optopt < 127)
+                snprintf(error, sizeof error, "there is no option '-%c'", optopt);
+            else
+                snprintf(error, sizeof error, found == ':' ? "the option '%.60s' takes a value" : "there is no option '%.60s'",
+                         argv[optind - 1]);
             return usage_fail(error);
         }
+        if (found == FLAG_CONFIG && ret_config != NULL)
+            *ret_config = optarg;
+        if (found == FLAG_CONFIG || ret_config != NULL)
+            continue;
         const char *name = OPTIONS[found - 1].name;
         if (OPTIONS[found - 1].kind == OPTION_LIST && !listens) {
             settings->listen_count = 0;
@@ -270,12 +273,15 @@ int settings_from_arguments(struct settings *settings, int argc, char **argv)
 {
     char error[OPTION_ERROR_MAX];
     settings_default(settings);
-    const char *path = config_find(argc, argv);
+    const char *path = getenv("VIVARY_CONFIG");
+    int r = arguments_read(settings, argc, argv, &path);
+    if (r != 0)
+        return r;
     if (path != NULL && settings_from_file(settings, path, error) < 0)
         return usage_fail(error);
     if (settings_from_environment(settings, environ, error) < 0)
         return usage_fail(error);
-    int r = arguments_read(settings, argc, argv);
+    r = arguments_read(settings, argc, argv, NULL);
     if (r != 0)
         return r;
     if (settings->listen_count == 0) {

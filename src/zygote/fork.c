@@ -143,6 +143,11 @@ static void children_reap(const struct plan *plan, struct child *children)
             }
 }
 
+static void children_free(struct child **children)
+{
+    free(*children);
+}
+
 int fork_loop(const struct plan *plan, struct fault *why)
 {
     struct cell cell = { .plan = plan, .filter = (const struct sock_filter *)(plan + 1) };
@@ -168,7 +173,7 @@ int fork_loop(const struct plan *plan, struct fault *why)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         return fault_set(why, errno, "prctl", "PR_SET_PDEATHSIG");
 
-    struct child *children = calloc(plan->slots, sizeof *children);
+    __attribute__((cleanup(children_free))) struct child *children = calloc(plan->slots, sizeof *children);
     if (children == NULL)
         return fault_set(why, ENOMEM, "calloc", "children");
     sigset_t signals;
@@ -189,9 +194,7 @@ int fork_loop(const struct plan *plan, struct fault *why)
         while (read(ended, &signal, sizeof signal) == sizeof signal)
             continue;
         children_reap(plan, children);
-        if (watched[0].revents != 0 && order_follow(&cell, children)) {
-            free(children);
+        if (watched[0].revents != 0 && order_follow(&cell, children))
             return 0;
-        }
     }
 }
