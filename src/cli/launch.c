@@ -195,7 +195,8 @@ int launch_prepare(struct launch *launch)
     }
     host_probe(&launch->host);
     const struct host *host = &launch->host;
-    if (!host->user || !host->pid || !host->mnt || !host->net || !host->ipc || !host->uts || !host->cgroup || !host->seccomp_filter)
+    if (!host->user || !host->pid || !host->mnt || !host->net || !host->ipc || !host->uts || !host->cgroup || !host->proc_subset ||
+        !host->seccomp_filter)
         return launch_fail(
             "this host can't hold scripts at level full, the only one there is so far: `vivary doctor` says what is missing");
     return plan_make(launch) || plans_write(launch);

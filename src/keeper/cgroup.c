@@ -42,6 +42,17 @@ static int limits_set(const struct plan *plan, enum plan_group kind, const char 
     }
 }
 
+/* A v2 group's children have the controllers that it hands down; without systemd, the root hands down none. */
+static int controllers_enable(const char *group, bool of_parent, struct fault *why)
+{
+    char path[PLAN_PATH_MAX + 48];
+    snprintf(path, sizeof path, "%s%s/cgroup.subtree_control", group, of_parent ? "/.." : "");
+    OWN_FD fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "+memory +pids +cpu", 18) != 18)
+        return fault_set(why, errno, "write", of_parent ? "parent's subtree" : "subtree_control");
+    return 0;
+}
+
 int groups_make(struct keeper *keeper, struct fault *why)
 {
     const struct plan *plan = keeper->plan;
@@ -54,11 +65,11 @@ int groups_make(struct keeper *keeper, struct fault *why)
         if (mkdir(plan->group[kind], 0755) < 0 && errno != EEXIST)
             return fault_set(why, errno, "mkdir", "cgroup");
         if (plan->cgroup_version == 2 && !made_before) {
-            char path[PLAN_PATH_MAX + 32];
-            snprintf(path, sizeof path, "%s/cgroup.subtree_control", plan->group[kind]);
-            OWN_FD fd = open(path, O_WRONLY | O_CLOEXEC);
-            if (fd < 0 || write(fd, "+memory +pids +cpu", 18) != 18)
-                return fault_set(why, errno, "write", "cgroup.subtree_control");
+            int r = controllers_enable(plan->group[kind], true, why);
+            if (r == 0)
+                r = controllers_enable(plan->group[kind], false, why);
+            if (r < 0)
+                return r;
         }
         for (uint32_t slot = 0; slot < plan->slots; slot++) {
             char folder[PLAN_PATH_MAX + 24], path[PLAN_PATH_MAX + 48];
