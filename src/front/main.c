@@ -171,6 +171,7 @@ int main(void)
         log_fault("front_failed", &why);
         free(front.filter);
         free(front.workers);
+        free(front.records);
         return 1;
     }
     while (!front.stopping || (front.running + front.queued + http_leaving(&front) > 0 && clock_ns() < front.stop_by_ns)) {

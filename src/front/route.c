@@ -18,6 +18,8 @@ void call_fail(struct call *call, unsigned status, const char *text)
 /* Decides at the headers what can be decided then. What stays in CALL_READING is a POST to /execute. */
 void call_route(struct call *call, const char *method, const char *path)
 {
+    if (strncmp(path, "http://", 7) == 0) /* the form that is meant for proxies, which a server must take as well: RFC 9112, 3.2.2 */
+        path += 7 + strcspn(path + 7, "/");
     size_t length = strcspn(path, "?");
     if (length == 8 && strncmp(path, "/execute", 8) == 0) {
         if (strcmp(method, "POST") == 0)

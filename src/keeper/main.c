@@ -324,6 +324,7 @@ static int keeper_prepare(struct keeper *keeper, struct fault *why)
     int r = plan_map(keeper, why);
     if (r < 0)
         return r;
+    assert(keeper->plan != NULL);
     keeper->slots = calloc(keeper->plan->slots, sizeof *keeper->slots);
     if (keeper->slots == NULL)
         return fault_set(why, ENOMEM, "calloc", "slots");

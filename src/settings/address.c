@@ -84,7 +84,7 @@ static int address_parse(const char *text, union address *ret_address, socklen_t
 
 static void address_show(int fd, const char *text, char *to, size_t size)
 {
-    union address address;
+    union address address = { 0 };
     socklen_t length = sizeof address;
     char number[INET6_ADDRSTRLEN] = "";
     if (getsockname(fd, &address.any, &length) < 0 || address.any.sa_family == AF_UNIX)
@@ -97,8 +97,8 @@ static void address_show(int fd, const char *text, char *to, size_t size)
 
 int address_listen(const char *text, int *ret_fd, char *ret_shown, size_t shown_size, char error[static 256])
 {
-    union address address;
-    socklen_t length;
+    union address address = { 0 };
+    socklen_t length = 0;
     if (address_parse(text, &address, &length, error) < 0)
         return -1;
     OWN_FD fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -143,9 +143,30 @@ static void children_reap(const struct plan *plan, struct child *children)
             }
 }
 
-static void children_free(struct child **children)
+/* Says that the zygote is warm, and follows orders. 0 in each worker; -errno in the zygote. */
+static int orders_serve(struct cell *cell, struct child *children, struct fault *why)
 {
-    free(*children);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    int ended = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (ended < 0)
+        return fault_set(why, errno, "signalfd", "zygote");
+    int r = keeper_tell(WIRE_WARM, 0, 0, 0, 0);
+    if (r < 0)
+        return fault_set(why, -r, "sendmsg", "keeper");
+    for (;;) {
+        struct pollfd watched[] = { { .fd = ZYGOTE_KEEPER_FD, .events = POLLIN }, { .fd = ended, .events = POLLIN } };
+        if (poll(watched, 2, -1) < 0 && errno != EINTR)
+            return fault_set(why, errno, "poll", "zygote");
+        struct signalfd_siginfo signal;
+        while (read(ended, &signal, sizeof signal) == sizeof signal)
+            continue;
+        children_reap(cell->plan, children);
+        if (watched[0].revents != 0 && order_follow(cell, children))
+            return 0;
+    }
 }
 
 int fork_loop(const struct plan *plan, struct fault *why)
@@ -173,28 +194,10 @@ int fork_loop(const struct plan *plan, struct fault *why)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         return fault_set(why, errno, "prctl", "PR_SET_PDEATHSIG");
 
-    __attribute__((cleanup(children_free))) struct child *children = calloc(plan->slots, sizeof *children);
+    struct child *children = calloc(plan->slots, sizeof *children);
     if (children == NULL)
         return fault_set(why, ENOMEM, "calloc", "children");
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    int ended = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (ended < 0)
-        return fault_set(why, errno, "signalfd", "zygote");
-    r = keeper_tell(WIRE_WARM, 0, 0, 0, 0);
-    if (r < 0)
-        return fault_set(why, -r, "sendmsg", "keeper");
-    for (;;) {
-        struct pollfd watched[] = { { .fd = ZYGOTE_KEEPER_FD, .events = POLLIN }, { .fd = ended, .events = POLLIN } };
-        if (poll(watched, 2, -1) < 0 && errno != EINTR)
-            return fault_set(why, errno, "poll", "zygote");
-        struct signalfd_siginfo signal;
-        while (read(ended, &signal, sizeof signal) == sizeof signal)
-            continue;
-        children_reap(plan, children);
-        if (watched[0].revents != 0 && order_follow(&cell, children))
-            return 0;
-    }
+    r = orders_serve(&cell, children, why);
+    free(children);
+    return r;
 }
