@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 import sys
 
 # What scripts commonly import. None of them starts a thread.
@@ -23,11 +24,14 @@ def main():
 
     from . import worker
 
-    prepared = worker.warm()
+    worker.warm()
     # Nothing that exists now is garbage, and a collection would write to each object's header: to pages that all workers share.
     gc.collect()
     gc.freeze()
+    os.environ.pop("LD_BIND_NOW", None)
     sys.path[:] = ["/runtime"] + [entry for entry in sys.path if entry != "/vivary"]
+    _vivary.settle()
+    worker.learn()
     _vivary.fork_loop()
     # From here on this is a worker, in its cell.
-    worker.main(prepared)
+    worker.main()

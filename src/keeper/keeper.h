@@ -56,8 +56,9 @@ struct keeper {
     pid_t zygote_pid; /* 0: none */
     bool zygote_warm;
     uint64_t zygote_born_ns;
-    uint64_t retry_ns; /* no new cell before this */
-    unsigned failures; /* in a row */
+    uint64_t retry_ns;    /* no new cell before this */
+    uint64_t cpu_look_ns; /* nor a look at the runs' processor time */
+    unsigned failures;    /* in a row */
     bool told_ready, stopping;
 };
 

@@ -238,7 +238,9 @@ static void zygote_read(struct keeper *keeper)
 static int slots_tend(struct keeper *keeper)
 {
     uint64_t now = clock_ns(), wait_ns = 60 * NS_PER_S;
-    bool running = false;
+    bool running = false, look = now >= keeper->cpu_look_ns;
+    if (look)
+        keeper->cpu_look_ns = now + CPU_LOOK_MS * NS_PER_MS;
     for (uint32_t i = 0; i < keeper->plan->slots; i++) {
         struct slot *slot = &keeper->slots[i];
         if (slot->state != SLOT_MAKING && slot->state != SLOT_JAILING && slot->state != SLOT_RUNNING)
@@ -256,7 +258,7 @@ static int slots_tend(struct keeper *keeper)
             wait_ns = slot->deadline_ns - now;
         if (slot->state == SLOT_RUNNING) {
             /* RLIMIT_CPU bounds each process; this their sum. */
-            uint64_t used = group_cpu_ns(keeper, slot);
+            uint64_t used = look ? group_cpu_ns(keeper, slot) : 0;
             if (used > slot->cpu_base_ns && used - slot->cpu_base_ns > keeper->plan->cpu_ms * NS_PER_MS)
                 slot_kill(slot, DIED_CPU);
             running = true;

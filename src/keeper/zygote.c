@@ -50,8 +50,9 @@ static char **environment_make(void)
                               "OPENBLAS_NUM_THREADS=1",
                               "OMP_NUM_THREADS=1",
                               "MKL_NUM_THREADS=1",
-                              "MPLBACKEND=Agg" };
-    size_t count = 8;
+                              "MPLBACKEND=Agg",
+                              "LD_BIND_NOW=1" /* once here, not in each worker at a function's first call; the zygote unsets it */ };
+    size_t count = 9;
     for (size_t i = 0; i < sizeof KEPT / sizeof *KEPT; i++) {
         const char *value = getenv(KEPT[i]);
         char *entry;

@@ -2,6 +2,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "zygote/huge.h"
 #include "zygote/zygote.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include <unistd.h>
 
 /* One for the process: the interpreter that holds this module is the process. */
-static const struct plan *module_plan;
+static struct zygote zygote;
 
 static PyObject *fault_raise(const struct fault *why)
 {
@@ -30,20 +31,64 @@ static PyObject *error_raise(int r, const char *call)
 static PyObject *module_preload(PyObject *self, PyObject *none)
 {
     (void)self, (void)none;
-    return PyUnicode_DecodeFSDefault(module_plan->preload);
+    return PyUnicode_DecodeFSDefault(zygote.plan->preload);
 }
 
 static PyObject *module_result_max(PyObject *self, PyObject *none)
 {
     (void)self, (void)none;
-    return PyLong_FromUnsignedLongLong(module_plan->result_max);
+    return PyLong_FromUnsignedLongLong(zygote.plan->result_max);
+}
+
+static PyObject *module_settle(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    struct fault why = { 0 };
+    if (zygote_settle(&zygote, &why) < 0)
+        return fault_raise(&why);
+    Py_RETURN_NONE;
+}
+
+static int work_call(void *argument)
+{
+    PyObject *none = PyTuple_New(0);
+    PyObject *result = none == NULL ? NULL : PyObject_CallObject(argument, none);
+    Py_XDECREF(none);
+    if (result == NULL) {
+        PyErr_Print();
+        return -EPROTO;
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+static PyObject *module_learn(PyObject *self, PyObject *arguments)
+{
+    (void)self;
+    PyObject *work;
+    const char *script;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(arguments, "Oy#", &work, &script, &length))
+        return NULL;
+    struct fault why = { 0 };
+    int r = zygote_learn(&zygote, script, (size_t)length, work_call, work, &why);
+    return r < 0 ? fault_raise(&why) : PyLong_FromLong(r);
+}
+
+static PyObject *module_populate(PyObject *self, PyObject *number)
+{
+    (void)self;
+    size_t lesson = PyLong_AsSize_t(number);
+    if (lesson < zygote.lesson_count)
+        pages_populate(&zygote.lessons[lesson]);
+    Py_RETURN_NONE;
 }
 
 static PyObject *module_fork_loop(PyObject *self, PyObject *none)
 {
     (void)self, (void)none;
     struct fault why = { 0 };
-    if (fork_loop(module_plan, &why) < 0)
+    if (fork_loop(&zygote, &why) < 0)
         return fault_raise(&why);
     Py_RETURN_NONE;
 }
@@ -86,6 +131,12 @@ static PyObject *module_send(PyObject *self, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
+static PyObject *module_finish(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    _exit(worker_send(FRAME_END, NULL, 0) < 0);
+}
+
 static PyObject *module_flush(PyObject *self, PyObject *none)
 {
     (void)self, (void)none;
@@ -122,10 +173,15 @@ static PyObject *module_fill_random(PyObject *self, PyObject *arguments)
 static PyMethodDef METHODS[] = {
     { "preload", module_preload, METH_NOARGS, "The names of packages to import, with commas between." },
     { "result_max", module_result_max, METH_NOARGS, "The largest result, in bytes of JSON." },
+    { "settle", module_settle, METH_NOARGS, "Brings the warm interpreter's memory into the form that is to be forked." },
+    { "learn", module_learn, METH_VARARGS,
+      "Learns which pages a worker writes to: a function that acts one, and its script. The lesson's number." },
+    { "populate", module_populate, METH_O, "Copies the pages of a lesson at once." },
     { "fork_loop", module_fork_loop, METH_NOARGS, "Forks workers; returns in each of them." },
     { "ready", module_ready, METH_NOARGS, "Says that this worker waits." },
     { "receive", module_receive, METH_NOARGS, "Waits for the script." },
     { "send", module_send, METH_VARARGS, "Sends a frame: its type and its bytes." },
+    { "finish", module_finish, METH_NOARGS, "Says that the run is over, and ends the process." },
     { "peek", module_peek, METH_VARARGS, "Bytes of this process's memory, at an address." },
     { "fill_random", module_fill_random, METH_VARARGS, "Fills memory at an address with random bytes." },
     { "flush", module_flush, METH_NOARGS, "Flushes C's streams." },
@@ -137,13 +193,12 @@ static struct PyModuleDef DEFINITION = { PyModuleDef_HEAD_INIT, "_vivary", NULL,
 PyMODINIT_FUNC PyInit__vivary(void)
 {
     struct fault why = { 0 };
-    module_plan = plan_map(&why);
-    if (module_plan == NULL)
+    if (zygote.plan == NULL && zygote_open(&zygote, &why) < 0)
         return fault_raise(&why);
+    huge_begin(); /* this module is what the zygote imports first */
     PyObject *module = PyModule_Create(&DEFINITION);
-    if (module != NULL &&
-        (PyModule_AddIntConstant(module, "FRAME_RESULT", FRAME_RESULT) < 0 ||
-         PyModule_AddIntConstant(module, "FRAME_ERROR", FRAME_ERROR) < 0 || PyModule_AddIntConstant(module, "FRAME_END", FRAME_END) < 0)) {
+    if (module != NULL && (PyModule_AddIntConstant(module, "FRAME_RESULT", FRAME_RESULT) < 0 ||
+                           PyModule_AddIntConstant(module, "FRAME_ERROR", FRAME_ERROR) < 0)) {
         Py_DECREF(module);
         return NULL;
     }

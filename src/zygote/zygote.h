@@ -3,17 +3,42 @@
 #define VIVARY_ZYGOTE_ZYGOTE_H
 
 #include "base/fault.h"
+#include "cell/cell.h"
 #include "wire/frame.h"
 #include "wire/plan.h"
+#include "zygote/pages.h"
 
 #include <stddef.h>
+#include <sys/types.h>
 
-/* The plan, mapped from ZYGOTE_PLAN_FD; NULL with *why filled. */
-const struct plan *plan_map(struct fault *why);
+enum { ZYGOTE_LESSONS_MAX = 16 };
+
+struct child {
+    pid_t pid; /* 0: none */
+    uint64_t generation;
+};
+
+struct zygote {
+    const struct plan *plan;
+    struct cell cell;
+    struct child *children;
+    struct pages lessons[ZYGOTE_LESSONS_MAX]; /* the first: what every run writes to; the others: what a package adds */
+    size_t lesson_count;
+};
+
+/* Maps the plan from ZYGOTE_PLAN_FD. 0 or -errno. */
+int zygote_open(struct zygote *zygote, struct fault *why);
+
+/* Once the interpreter is warm: brings its memory into the form that is to be forked. 0 or -errno. */
+int zygote_settle(struct zygote *zygote, struct fault *why);
+
+/* Learns which pages a worker writes to that gets `script` and goes through `work`, beside those of lesson 0. Returns the lesson's number
+ * or -errno. */
+int zygote_learn(struct zygote *zygote, const char *script, size_t length, int (*work)(void *argument), void *argument, struct fault *why);
 
 /* Tells the keeper that the interpreter is warm, then forks a worker for each order. Returns 0 in each worker, jailed, and never in the
  * zygote but with -errno. The end of the keeper's socket ends the process. */
-int fork_loop(const struct plan *plan, struct fault *why);
+int fork_loop(struct zygote *zygote, struct fault *why);
 
 /* A worker's word that it is ready. 0 or -errno. */
 int worker_ready(void);

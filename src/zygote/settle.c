@@ -1,0 +1,125 @@
+/* Bringing a warm interpreter's memory into the form that is to be forked, and learning what a worker is going to write to. */
+#include "zygote/zygote.h"
+
+#include "base/descriptor.h"
+#include "zygote/huge.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { THREAD_STACK = 2 << 20, MALLOC_SORTS = 100 << 10 /* below the threshold of mmap */ };
+
+int zygote_open(struct zygote *zygote, struct fault *why)
+{
+    struct stat file;
+    if (fstat(ZYGOTE_PLAN_FD, &file) < 0)
+        return fault_set(why, errno, "fstat", "plan");
+    void *map = mmap(NULL, (size_t)file.st_size, PROT_READ, MAP_PRIVATE, ZYGOTE_PLAN_FD, 0);
+    if (map == MAP_FAILED)
+        return fault_set(why, errno, "mmap", "plan");
+    zygote->plan = map;
+    zygote->cell.plan = map;
+    zygote->cell.filter = (const struct sock_filter *)(zygote->plan + 1);
+    return 0;
+}
+
+/* A fork takes only the thread that calls it; locks that others held would stay locked in every worker. */
+static int threads_check(struct fault *why)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    if (tasks == NULL)
+        return fault_set(why, errno, "opendir", "/proc/self/task");
+    int count = 0;
+    for (const struct dirent *entry; (entry = readdir(tasks)) != NULL;)
+        count += entry->d_name[0] != '.';
+    closedir(tasks);
+    return count == 1 ? 0 : fault_set(why, EBUSY, "fork_loop", "a preloaded package has threads");
+}
+
+static int sizes_read(struct cell *cell, struct fault *why)
+{
+    FILE *file = fopen("/proc/self/statm", "re");
+    unsigned long pages, data;
+    if (file == NULL)
+        return fault_set(why, errno, "fopen", "/proc/self/statm");
+    int got = fscanf(file, "%lu %*u %*u %*u %*u %lu", &pages, &data);
+    fclose(file);
+    if (got != 2)
+        return fault_set(why, EPROTO, "fscanf", "/proc/self/statm");
+    cell->zygote_size = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    cell->zygote_data = data * (uint64_t)sysconf(_SC_PAGESIZE);
+    return 0;
+}
+
+int zygote_settle(struct zygote *zygote, struct fault *why)
+{
+    /* Each thread's arena and 8 MiB of stack would count against RLIMIT_DATA and RLIMIT_AS before anything is stored in them. */
+    mallopt(M_ARENA_MAX, 2);
+    pthread_attr_t threads;
+    pthread_attr_init(&threads);
+    pthread_attr_setstacksize(&threads, THREAD_STACK);
+    pthread_setattr_default_np(&threads);
+    pthread_attr_destroy(&threads);
+
+    /* C code's stdout comes in order with Python's, which is unbuffered too. */
+    setvbuf(stdout, NULL, _IONBF, 0);
+    zygote->children = calloc(zygote->plan->slots, sizeof *zygote->children);
+    if (zygote->children == NULL)
+        return fault_set(why, ENOMEM, "calloc", "children");
+    int r = threads_check(why);
+    if (r == 0)
+        r = huge_settle(why);
+    if (r == 0)
+        r = sizes_read(&zygote->cell, why);
+    /* Freed chunks wait unsorted until a larger request sorts them, which writes to each: here, not in every worker. */
+    malloc_trim(0);
+    void *volatile large = malloc(MALLOC_SORTS);
+    free(large);
+    return r;
+}
+
+struct rehearsal {
+    const char *script;
+    size_t length;
+    int (*work)(void *argument);
+    void *argument;
+};
+
+/* In a child that stands for a worker: it has a worker's descriptors, and a /runtime to write the script into. */
+static int rehearsal_play(void *argument)
+{
+    const struct rehearsal *rehearsal = argument;
+    int sockets[2], pipes[2];
+    if (unshare(CLONE_NEWNS) < 0 || mount("tmpfs", "/runtime", "tmpfs", 0, "size=1m") < 0)
+        return -errno;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0 || pipe2(pipes, O_CLOEXEC) < 0)
+        return -errno;
+    struct frame_header header = { .type = FRAME_RUN, .exchange = 1, .length = rehearsal->length };
+    if (write(sockets[0], &header, sizeof header) != sizeof header ||
+        write(sockets[0], rehearsal->script, rehearsal->length) != (ssize_t)rehearsal->length)
+        return -EPROTO;
+    if (dup2(sockets[1], CELL_SOCKET_FD) < 0 || dup2(pipes[1], CELL_STATUS_FD) < 0 || dup2(pipes[1], STDOUT_FILENO) < 0)
+        return -errno;
+    return rehearsal->work(rehearsal->argument);
+}
+
+int zygote_learn(struct zygote *zygote, const char *script, size_t length, int (*work)(void *argument), void *argument, struct fault *why)
+{
+    if (zygote->lesson_count == ZYGOTE_LESSONS_MAX)
+        return fault_set(why, ENOSPC, "zygote_learn", "lessons");
+    struct rehearsal rehearsal = { script, length, work, argument };
+    const struct pages *known = zygote->lesson_count > 0 ? &zygote->lessons[0] : NULL;
+    int r = pages_learn(rehearsal_play, &rehearsal, known, &zygote->lessons[zygote->lesson_count], why);
+    return r < 0 ? r : (int)zygote->lesson_count++;
+}
