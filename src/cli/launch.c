@@ -215,9 +215,13 @@ static int program_start(const struct launch *launch, const char *program, const
         return 0;
     }
     setpgid(0, 0); /* Ctrl-C at a terminal is for `vivary serve` alone: it ends the others in order */
+    /* What this process was started with must not reach scripts: a shell's `&` ignores SIGINT, and ignored signals stay so over exec(2). */
+    for (int signal_number = 1; signal_number < NSIG; signal_number++)
+        signal(signal_number, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    umask(022);
     int moved[32];
     for (uint32_t i = 0; i < count; i++)
         moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 64);

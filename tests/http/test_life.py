@@ -16,6 +16,29 @@ RUNS, WARMING, CLIENTS = 2000, 200, 8
 RSS_GROWTH_MAX = 4 << 20
 
 
+class InheritedTest(Case):
+    def test_what_the_service_was_started_with_is_not_the_scripts(self):
+        # A shell's `&` ignores SIGINT, and ignored signals and the umask stay over exec(2).
+        ignored, mask = signal.signal(signal.SIGINT, signal.SIG_IGN), os.umask(0o077)
+        try:
+            service = Service("--slots", "1", variables={"SECRET": "1"})
+        finally:
+            signal.signal(signal.SIGINT, ignored)
+            os.umask(mask)
+        self.addCleanup(service.stop)
+        status, answer = service.execute("""
+import os, signal
+def main():
+    mask = os.umask(0)
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        return {"interrupted": True, "mask": mask, "secret": os.environ.get("SECRET"), "nice": os.nice(0)}
+    return {"interrupted": False}
+""")
+        self.assertEqual((status, answer["result"]), (200, {"interrupted": True, "mask": 0o022, "secret": None, "nice": 0}))
+
+
 class DeathTest(Case):
     def setUp(self):
         # Not the class's: each test begins with processes that nobody has killed.
