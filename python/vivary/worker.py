@@ -16,6 +16,7 @@ import weakref
 import _vivary
 
 PATH = "/runtime/script.py"
+WARM = 20  # times: an interpreter that specializes its code does so in the first runs, and writes to it
 ERROR_MAX = 16 * 1024  # characters of a message
 
 # Taken now: a script that replaces them in their modules must not change how its answer is made.
@@ -85,7 +86,8 @@ def warm():
         *_package_practice().values(),
         _PRACTICE,
     ):
-        run(source, path=None)
+        for _ in range(WARM):
+            run(source, path=None)
     _forget()
     sys.modules["tempfile"]._name_sequence = None
     renewal = _Renewal()

@@ -1,6 +1,7 @@
 #include "zygote/huge.h"
 
-#include <dlfcn.h>
+#include "zygote/arena.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,14 +18,6 @@
 #define HUGE ((uintptr_t)2 << 20) /* on the architectures that have pages of 4 KiB */
 
 enum { CHUNK_HUGE = 8 /* huge pages taken at once for arenas */, AREAS_MAX = 4096 };
-
-/* PyObjectArenaAllocator of cpython/objimpl.h. It isn't in the stable ABI, but has been the same since 3.4. */
-struct arena_allocator {
-    void *context;
-    void *(*alloc)(void *context, size_t size);
-    void (*free)(void *context, void *at, size_t size);
-};
-typedef void arena_function(struct arena_allocator *allocator);
 
 /* One for the process, as the interpreter is: its allocator has no other place for it. */
 static struct {
@@ -104,22 +97,13 @@ static void *arena_alloc(void *context, size_t size)
     return at;
 }
 
-static arena_function *arena_find(const char *name)
-{
-    arena_function *found;
-    *(void **)&found = dlsym(RTLD_DEFAULT, name); /* dlsym(3) on this cast */
-    return found;
-}
-
 void huge_begin(void)
 {
-    arena_function *get = arena_find("PyObject_GetArenaAllocator"), *set = arena_find("PyObject_SetArenaAllocator");
-    if (get == NULL || set == NULL || !huge_available())
+    if (!huge_available() || !arena_get(&arenas.python))
         return;
-    get(&arenas.python);
     /* An arena is given back by munmap(2), as Python's own allocator does, so its `free` serves for ours as well. */
     struct arena_allocator ours = { arenas.python.context, arena_alloc, arenas.python.free };
-    set(&ours);
+    arena_set(&ours);
 }
 
 struct area {
@@ -183,10 +167,9 @@ static void areas_merge(const struct area *first, const struct area *last)
 
 int huge_settle(struct fault *why)
 {
-    arena_function *set = arena_find("PyObject_SetArenaAllocator");
-    if (arenas.python.alloc == NULL || set == NULL)
+    if (arenas.python.alloc == NULL)
         return 0;
-    set(&arenas.python); /* a worker's few new arenas are better small: a huge page is cleared whole */
+    arena_set(&arenas.python); /* a worker's few new arenas are better small: a huge page is cleared whole */
     if (arenas.left > 0)
         munmap(arenas.chunk, arenas.left);
     arenas.left = 0;

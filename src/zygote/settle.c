@@ -2,6 +2,7 @@
 #include "zygote/zygote.h"
 
 #include "base/descriptor.h"
+#include "zygote/ballast.h"
 #include "zygote/huge.h"
 
 #include <dirent.h>
@@ -18,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { THREAD_STACK = 2 << 20, MALLOC_SORTS = 100 << 10 /* below the threshold of mmap */ };
+enum { THREAD_STACK = 2 << 20 };
 
 int zygote_open(struct zygote *zygote, struct fault *why)
 {
@@ -78,15 +79,13 @@ int zygote_settle(struct zygote *zygote, struct fault *why)
     if (zygote->children == NULL)
         return fault_set(why, ENOMEM, "calloc", "children");
     int r = threads_check(why);
-    if (r == 0)
-        r = huge_settle(why);
-    if (r == 0)
-        r = sizes_read(&zygote->cell, why);
-    /* Freed chunks wait unsorted until a larger request sorts them, which writes to each: here, not in every worker. */
-    malloc_trim(0);
-    void *volatile large = malloc(MALLOC_SORTS);
-    free(large);
-    return r;
+    if (r < 0)
+        return r;
+    r = huge_settle(why);
+    if (r < 0)
+        return r;
+    ballast_load();
+    return sizes_read(&zygote->cell, why);
 }
 
 struct rehearsal {
