@@ -1,5 +1,7 @@
 #include "cell/init.h"
 
+#include "cell/ablation.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -22,15 +24,15 @@ static int identity_set(uid_t uid, struct fault *why)
 static int init_prepare(const struct plan *plan, const struct sock_filter *filter, const int *groups, uint32_t group_count,
                         struct fault *why)
 {
-    for (uint32_t i = 0; i < group_count; i++)
+    for (uint32_t i = 0; i < group_count && !layer_left_out(plan, LAYER_GROUPS); i++)
         if (write(groups[i], "0", 1) != 1)
             return fault_set(why, errno, "write", "cgroup.procs");
     /* Only now, in the slot's groups: a cgroup namespace's root is where its maker is, so the host's paths are out of sight. */
-    if (unshare(CLONE_NEWCGROUP) < 0)
+    if (unshare((int)namespaces_of(plan, CLONE_NEWCGROUP)) < 0)
         return fault_set(why, errno, "unshare", "cgroup");
     /* The keeper's uid has no number in the zygote's user namespace; files made by it would have no owner. */
     int r = identity_set(0, why);
-    if (r == 0 && sethostname("vivary", 6) < 0)
+    if (r == 0 && !layer_left_out(plan, LAYER_UTS) && sethostname("vivary", 6) < 0)
         r = fault_set(why, errno, "sethostname", "vivary");
     if (r == 0)
         r = mounts_make(plan, why);

@@ -2,6 +2,8 @@
  * each mount is locked to the others. Everything here goes with the namespace. */
 #include "cell/init.h"
 
+#include "cell/ablation.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -19,14 +21,16 @@ int mounts_make(const struct plan *plan, struct fault *why)
     /* The script's own file lies in /runtime: written by the worker, read-only to nobody but itself. */
     snprintf(runtime, sizeof runtime, "mode=1777,size=16m,nr_inodes=16");
 
-    int r = mount_make("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, sizes, why);
+    unsigned long flags = layer_left_out(plan, LAYER_NOSUID) ? 0 : MS_NOSUID | MS_NODEV;
+    int r = mount_make("tmpfs", "/tmp", flags, sizes, why);
     if (r == 0)
-        r = mount_make("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, sizes, why);
+        r = mount_make("tmpfs", "/dev/shm", flags, sizes, why);
     if (r == 0)
-        r = mount_make("tmpfs", "/runtime", MS_NOSUID | MS_NODEV, runtime, why);
+        r = mount_make("tmpfs", "/runtime", flags, runtime, why);
     if (r == 0) /* pseudo-terminals of its own: ptmx here makes them in this instance, and nobody else's are to be seen */
         r = mount_make("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,max=64", why);
     if (r == 0) /* hidepid: the init isn't shown to the worker; subset: nothing of the host's hardware, memory or settings */
-        r = mount_make("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid,hidepid=invisible", why);
+        r = mount_make("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                       layer_left_out(plan, LAYER_PROC) ? NULL : "subset=pid,hidepid=invisible", why);
     return r;
 }

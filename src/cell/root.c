@@ -1,6 +1,7 @@
 #include "cell/root.h"
 
 #include "base/descriptor.h"
+#include "cell/ablation.h"
 #include "cell/cell.h"
 
 #include <dirent.h>
@@ -252,7 +253,7 @@ static int system_mounts(const struct plan *plan, struct fault *why)
     if (r == 0 && mount("tmpfs", ROOT_NEW "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=64m") < 0)
         r = fault_set(why, errno, "mount", "zygote's /tmp");
     /* Nothing has written to the upper folders, and now nothing can. */
-    if (r == 0 && mount(NULL, "/upper", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
+    if (r == 0 && !layer_left_out(plan, LAYER_READONLY) && mount(NULL, "/upper", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
         r = fault_set(why, errno, "remount", "/upper");
     return r;
 }

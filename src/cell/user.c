@@ -23,11 +23,12 @@ static int map_write(const char *path, const char *text, struct fault *why)
 int user_enter(struct cell *cell, struct fault *why)
 {
     if (!cell->plan->user_nested)
-        return 0; /* the zygote's user namespace holds it then; start-up printed it */
+        return 0;             /* the zygote's user namespace holds it then; start-up printed it */
+    unsigned own = geteuid(); /* the slot's uid; it has no number once the namespace is there */
     if (unshare(CLONE_NEWUSER) < 0)
         return fault_set(why, errno, "unshare", "user");
     char map[64];
-    snprintf(map, sizeof map, "%d %u 1", CELL_SCRIPT_UID, CELL_SLOT_UID + cell->slot);
+    snprintf(map, sizeof map, "%d %u 1", CELL_SCRIPT_UID, own);
     int r = map_write("/proc/self/setgroups", "deny", why); /* demanded before an unprivileged gid_map: user_namespaces(7) */
     if (r == 0)
         r = map_write("/proc/self/uid_map", map, why);

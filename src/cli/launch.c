@@ -1,6 +1,7 @@
 #include "cli/launch.h"
 
 #include "base/descriptor.h"
+#include "cell/ablation.h"
 #include "cli/filter.h"
 #include "kernel/cgroup_find.h"
 #include "wire/front_plan.h"
@@ -99,6 +100,29 @@ static void groups_choose(struct launch *launch)
     }
 }
 
+#ifdef VIVARY_ABLATION
+static int layers_leave_out(struct plan *plan)
+{
+    static const char *const NAMES[LAYERS] = LAYER_NAMES;
+    const char *names = getenv("WITHOUT_LAYER");
+    char *list = strdup(names == NULL ? "" : names), *rest = list;
+    int status = list == NULL;
+    for (const char *name; status == 0 && (name = strsep(&rest, ",")) != NULL && names != NULL;) {
+        int layer = 0;
+        while (layer < LAYERS && strcmp(name, NAMES[layer]) != 0)
+            layer++;
+        if (layer == LAYERS)
+            status = launch_fail("WITHOUT_LAYER names no layer");
+        else
+            plan->without |= 1U << layer;
+    }
+    free(list);
+    if (layer_left_out(plan, LAYER_USER))
+        plan->user_nested = 0; /* as on a host that has no nested ones */
+    return status;
+}
+#endif
+
 static int plan_make(struct launch *launch)
 {
     const struct settings *s = &launch->settings;
@@ -125,6 +149,10 @@ static int plan_make(struct launch *launch)
         return errno_fail("getrandom", "uid");
     plan->uid_base = UID_BASE_LEAST + random % UID_RANGES * UID_RANGE;
     groups_choose(launch);
+#ifdef VIVARY_ABLATION
+    if (layers_leave_out(plan) != 0)
+        return 1;
+#endif
     return folders_find(launch) || share_resolve(plan, s->share);
 }
 

@@ -140,10 +140,8 @@ static const struct syscall_rule WORKER_RULES[] = {
     ALLOW(getsockname), ALLOW(getpeername), ALLOW(getsockopt), ALLOW(setsockopt) /* less a few, see below */, ALLOW(sendto),
     ALLOW(recvfrom), ALLOW(sendmsg), ALLOW(recvmsg), ALLOW(sendmmsg), ALLOW(recvmmsg), ALLOW(shutdown),
 
-    /* System V and POSIX objects: of the cell's own IPC namespace, in its cgroup's memory. */
-    ALLOW(shmget), ALLOW(shmat), ALLOW(shmdt), ALLOW(shmctl), ALLOW(semget), ALLOW(semop), ALLOW(semtimedop), ALLOW(semctl), ALLOW(msgget),
-    ALLOW(msgsnd), ALLOW(msgrcv), ALLOW(msgctl), ALLOW(mq_open), ALLOW(mq_unlink), ALLOW(mq_timedsend), ALLOW(mq_timedreceive),
-    ALLOW(mq_notify), ALLOW(mq_getsetattr),
+    /* System V and POSIX objects are not allowed: they would outlive a run if its IPC namespace ever failed, and nothing in Python's
+     * library makes them (multiprocessing uses files in /dev/shm). */
 
     /* Refused: mounts, roots and namespaces, which want capabilities that a cell hasn't; should it ever have one, this holds. */
     ANSWER(mount, EPERM), ANSWER(umount2, EPERM), ANSWER(pivot_root, EPERM), ANSWER(chroot, EPERM), ANSWER(fsopen, EPERM),

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/descriptor.h"
 #include "base/passing.h"
+#include "cell/ablation.h"
 #include "cell/init.h"
 #include "keeper/keeper.h"
 
@@ -40,9 +41,9 @@ static int middle_run(void *argument)
 {
     struct birth *birth = argument;
     const struct keeper *keeper = birth->keeper;
+    unsigned long kinds = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
     long pid =
-        syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD,
-                NULL, &birth->pidfd, NULL, NULL);
+        syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | namespaces_of(keeper->plan, kinds) | SIGCHLD, NULL, &birth->pidfd, NULL, NULL);
     if (pid == 0)
         init_run(keeper->plan, keeper->init_filter, birth->slot->groups, keeper->group_count, birth->made);
     if (pid < 0)

@@ -188,7 +188,7 @@ static void front_read(struct keeper *keeper)
         for (size_t i = 0; got > 0 && i < count; i++)
             close(fds[i]);
         if (!valid) {
-            if (got != 0)
+            if (got > 0) /* else it is gone */
                 log_line("error", "front_spoke_nonsense", "length=%zd", got);
             keeper->stopping = true; /* the supervisor starts both anew */
             return;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/descriptor.h"
+#include "cell/ablation.h"
 #include "cell/root.h"
 
 #include <errno.h>
@@ -72,9 +73,10 @@ static int zygote_become(const struct plan *plan, int socket, int plan_fd, int g
     int r = root_enter(why);
     if (r < 0)
         return r;
-    if (sethostname("vivary", 6) < 0)
+    if (!layer_left_out(plan, LAYER_UTS) && sethostname("vivary", 6) < 0)
         return fault_set(why, errno, "sethostname", "vivary");
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+    bool gains = layer_left_out(plan, LAYER_NO_NEW_PRIVS);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || (!gains && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
         return fault_set(why, errno, "prctl", "zygote");
 
     sigset_t none;
@@ -111,10 +113,8 @@ static int zygote_launch(const struct plan *plan, int socket, int plan_fd, pid_t
         return fault_set(why, errno, "pipe2", "go");
     /* CLONE_PARENT: the keeper's child, to be reaped by it. A fork but for the flags: this process has one thread and doesn't use its tid.
      */
-    long pid = syscall(SYS_clone,
-                       CLONE_PARENT | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
-                           CLONE_NEWCGROUP | SIGCHLD,
-                       NULL, NULL, NULL, NULL);
+    unsigned long kinds = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+    long pid = syscall(SYS_clone, CLONE_PARENT | namespaces_of(plan, kinds) | SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid < 0)
         return fault_set(why, errno, "clone", "zygote");
     if (pid == 0) {

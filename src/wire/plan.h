@@ -23,6 +23,9 @@ struct plan {
     uint32_t uid_base;       /* the zygote's uids 0..65535 are uid_base.. outside */
     uint32_t worker_filter_length, init_filter_length; /* in instructions */
     uint32_t prefixes;
+#ifdef VIVARY_ABLATION
+    uint32_t without; /* bits of enum layer */
+#endif
     uint64_t memory_bytes;
     uint64_t tmp_bytes, tmp_files;
     uint64_t processes;

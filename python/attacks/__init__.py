@@ -1,0 +1,1 @@
+"""Attacks on a cell, from inside: `vivary doctor --attack` sends them to this installation, one script each."""
