@@ -168,16 +168,16 @@ def main():
     parser.add_argument("--only", action="append", default=[], help="the attack of this name, or a subject")
     parser.add_argument("--json", help="write the records to this file")
     parser.add_argument("--quiet", action="store_true", help="print only what got through")
-    parser.add_argument("options", nargs="*", help="of `vivary serve`")
-    given = parser.parse_args()
+    given, given.options = parser.parse_known_args()  # what isn't known here is for the service
 
+    sys.path.insert(0, HERE)
     from stage import Stage
 
     known = sources()
     wanted = [(name, text, entry) for subject, (text, attacks) in known.items() for name, entry in attacks.items()
               if not given.only or name in given.only or subject in given.only]
     if not wanted:
-        parser.error("no such attack; there are: " + ", ".join(name for _, attacks in known.values() for name in attacks))
+        parser.error("no such attack; there are the subjects " + ", ".join(known) + ", and in each the attacks of its file")
     stage, records = Stage(), []
     try:
         with tempfile.TemporaryDirectory(prefix="vivary-attack-") as folder:

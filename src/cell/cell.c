@@ -9,7 +9,7 @@ static const struct {
 } STEPS[] = {
     { LAYER_GROUPS, groups_enter },             /* first: all that follows is accounted to the slot */
     { -1, namespaces_enter },                   /* the cell's init has made them */
-    { LAYER_DESCRIPTORS, descriptors_enter },   /* opens /dev/null in the new mounts; whatever the zygote held open is gone */
+    { -1, descriptors_enter },                  /* opens /dev/null in the new mounts; whatever the zygote held open is gone */
     { LAYER_RLIMITS, rlimits_enter },           /* before credentials: hard limits may have to be raised to reach ours */
     { LAYER_CREDENTIALS, credentials_enter },   /* the slot's uid */
     { LAYER_USER, user_enter },                 /* makes a namespace that owns nothing, as the slot's uid: after credentials */

@@ -1,4 +1,5 @@
 /* descriptors: a worker holds nothing that leads anywhere but to its own run. */
+#include "cell/ablation.h"
 #include "cell/cell.h"
 
 #include <errno.h>
@@ -30,6 +31,8 @@ int descriptors_enter(struct cell *cell, struct fault *why)
     r = descriptor_move(empty, STDIN_FILENO, 0, why);
     if (r < 0)
         return r;
+    if (layer_left_out(cell->plan, LAYER_DESCRIPTORS))
+        return 0;
     if (close_range(STDERR_FILENO + 1, CELL_SOCKET_FD - 1, 0) < 0 || close_range(CELL_STATUS_FD + 1, ~0U, 0) < 0)
         return fault_set(why, errno, "close_range", "all but ours");
     return 0;

@@ -1,15 +1,19 @@
 /* `vivary doctor`: what this host offers, what is missing, what that costs, and the command that would mend it. */
 #include "cli/doctor.h"
 
+#include "cli/launch.h"
 #include "cli/python.h"
 #include "kernel/probe.h"
 #include "settings/option.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { ARGUMENTS_MAX = 64 };
 
 static void row_print(const char *what, bool there, const char *found, const char *costs, const char *mend)
 {
@@ -78,12 +82,67 @@ static bool python_show(const struct settings *settings)
     return python.missing[0] == '\0';
 }
 
+/* Hands over to the attacks, which are Python, with all arguments but --attack. Returns only when that fails. */
+static int attacks_exec(const char *python, char **argv)
+{
+    static struct launch launch;
+    char program[PATH_MAX], attacks[PLAN_PATH_MAX + 32];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (length < 0 || launch_folders(&launch) != 0)
+        return 1;
+    program[length] = '\0';
+    snprintf(attacks, sizeof attacks, "%s/attacks/__main__.py", launch.plan.library);
+    char *arguments[ARGUMENTS_MAX + 8] = { (char *)python, "-I", "-B", attacks, "--vivary", program };
+    size_t count = 6;
+    for (char **argument = argv + 1; *argument != NULL && count < ARGUMENTS_MAX; argument++)
+        if (strcmp(*argument, "--attack") != 0)
+            arguments[count++] = *argument;
+    execv(python, arguments);
+    fprintf(stderr, "vivary: execv(%s): %s\n", python, strerror(errno));
+    return 1;
+}
+
+/* The attacks' own arguments are taken out of argv, so that the others can be read as options. */
+static bool attack_asked(int *argc, char **argv)
+{
+    static const char *const WITH_VALUE[] = { "--only", "--json" };
+    bool asked = false;
+    int kept = 1;
+    for (int i = 1; i < *argc; i++)
+        asked |= strcmp(argv[i], "--attack") == 0;
+    for (int i = 1; asked && i < *argc; i++) {
+        bool value = strcmp(argv[i], WITH_VALUE[0]) == 0 || strcmp(argv[i], WITH_VALUE[1]) == 0;
+        if (value)
+            i++;
+        else if (strcmp(argv[i], "--attack") != 0 && strcmp(argv[i], "--quiet") != 0)
+            argv[kept++] = argv[i];
+    }
+    if (asked) {
+        *argc = kept;
+        argv[kept] = NULL;
+    }
+    return asked;
+}
+
 int doctor_main(int argc, char **argv)
 {
     static struct settings settings;
+    char *given[ARGUMENTS_MAX + 1] = { NULL };
+    for (int i = 0; i < argc && i < ARGUMENTS_MAX; i++)
+        given[i] = argv[i];
+    bool attack = attack_asked(&argc, argv);
     int r = settings_from_arguments(&settings, argc, argv);
     if (r != 0)
         return r < 0 ? 0 : r;
+    if (attack) {
+        struct python python;
+        char error[512];
+        if (python_ask(&settings, &python, error) < 0) {
+            fprintf(stderr, "vivary: %s\n", error);
+            return 1;
+        }
+        return attacks_exec(python.executable, given);
+    }
     struct host host;
     host_probe(&host);
     bool full = host_show(&host), python = python_show(&settings);

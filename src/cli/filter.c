@@ -3,6 +3,7 @@
 #include "base/descriptor.h"
 #include "cli/front_rules.h"
 #include "cli/init_rules.h"
+#include "cli/keeper_rules.h"
 #include "cli/worker_rules.h"
 
 #include <assert.h>
@@ -78,12 +79,26 @@ static int rule_add(scmp_filter_ctx filter, const struct syscall_rule *rule)
     return call_add(filter, action, call, 1, &compare);
 }
 
+static int keeper_rules_add(scmp_filter_ctx filter, struct fault *why)
+{
+    for (size_t i = 0; i < COUNT(WORKER_RULES); i++) {
+        if (WORKER_RULES[i].answer != ANSWER_ALLOW)
+            continue;
+        int r = call_add(filter, SCMP_ACT_ALLOW, call_resolve(WORKER_RULES[i].name, WORKER_RULES[i].number), 0, NULL);
+        if (r < 0)
+            return fault_set(why, -r, "seccomp_rule_add", WORKER_RULES[i].name);
+    }
+    return calls_add(filter, KEEPER_CALLS, COUNT(KEEPER_CALLS), why);
+}
+
 static int rules_add(scmp_filter_ctx filter, enum filter_for which, struct fault *why)
 {
     if (which == FILTER_INIT)
         return calls_add(filter, INIT_ALLOWED, COUNT(INIT_ALLOWED), why);
     if (which == FILTER_FRONT)
         return calls_add(filter, FRONT_CALLS, COUNT(FRONT_CALLS), why);
+    if (which == FILTER_KEEPER)
+        return keeper_rules_add(filter, why);
     for (size_t i = 0; i < COUNT(WORKER_RULES); i++) {
         int r = rule_add(filter, &WORKER_RULES[i]);
         if (r < 0)
@@ -152,7 +167,8 @@ static int program_export(scmp_filter_ctx filter, bool worker, struct sock_filte
 
 int filter_compile(enum filter_for which, struct sock_filter **ret_program, size_t *ret_length, struct fault *why)
 {
-    scmp_filter_ctx filter = seccomp_init(which == FILTER_WORKER ? SCMP_ACT_ERRNO(ENOSYS) : SCMP_ACT_KILL_PROCESS);
+    scmp_filter_ctx filter =
+        seccomp_init(which == FILTER_WORKER || which == FILTER_KEEPER ? SCMP_ACT_ERRNO(ENOSYS) : SCMP_ACT_KILL_PROCESS);
     if (filter == NULL)
         return fault_set(why, ENOMEM, "seccomp_init", "filter");
     /* Another architecture's calls (int 0x80, x32) have other numbers: an attack, and its end. The default would kill the thread alone. */

@@ -7,7 +7,7 @@
 #include <linux/filter.h>
 #include <stddef.h>
 
-enum filter_for { FILTER_WORKER, FILTER_INIT, FILTER_FRONT };
+enum filter_for { FILTER_WORKER, FILTER_INIT, FILTER_FRONT, FILTER_KEEPER, FILTER_KINDS };
 
 /* *ret_program is malloc'ed, the caller's; its length counts instructions. 0 or -errno. */
 int filter_compile(enum filter_for which, struct sock_filter **ret_program, size_t *ret_length, struct fault *why);

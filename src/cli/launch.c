@@ -53,7 +53,7 @@ static int memory_file(const char *name, const struct iovec *parts, size_t count
     return fd_take(&fd);
 }
 
-static int folders_find(struct launch *launch)
+int launch_folders(struct launch *launch)
 {
     char self[PATH_MAX], beside[PATH_MAX + 32];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -153,33 +153,33 @@ static int plan_make(struct launch *launch)
     if (layers_leave_out(plan) != 0)
         return 1;
 #endif
-    return folders_find(launch) || share_resolve(plan, s->share);
+    return launch_folders(launch) || share_resolve(plan, s->share);
 }
 
 static int plans_write(struct launch *launch)
 {
     const struct settings *s = &launch->settings;
     struct plan *plan = &launch->plan;
-    struct sock_filter *filters[3] = { NULL };
-    size_t lengths[3] = { 0 };
-    static const enum filter_for KINDS[3] = { FILTER_WORKER, FILTER_INIT, FILTER_FRONT };
+    struct sock_filter *filters[FILTER_KINDS] = { NULL };
+    size_t lengths[FILTER_KINDS] = { 0 };
     int status = 0;
-    for (int i = 0; i < 3 && status == 0; i++) {
+    for (int kind = 0; kind < FILTER_KINDS && status == 0; kind++) {
         struct fault why;
-        if (filter_compile(KINDS[i], &filters[i], &lengths[i], &why) < 0) {
+        if (filter_compile((enum filter_for)kind, &filters[kind], &lengths[kind], &why) < 0) {
             errno = why.error;
             status = errno_fail(why.call, why.object);
         }
     }
 #ifdef __SANITIZE_ADDRESS__
-    lengths[2] = 0; /* the sanitizer's runtime makes calls of its own */
+    lengths[FILTER_FRONT] = lengths[FILTER_KEEPER] = 0; /* the sanitizer's runtime makes calls of its own */
 #endif
     if (status == 0) {
-        plan->worker_filter_length = (uint32_t)lengths[0];
-        plan->init_filter_length = (uint32_t)lengths[1];
+        plan->worker_filter_length = (uint32_t)lengths[FILTER_WORKER];
+        plan->init_filter_length = (uint32_t)lengths[FILTER_INIT];
+        plan->keeper_filter_length = (uint32_t)lengths[FILTER_KEEPER];
         struct front_plan front = {
             .version = FRONT_PLAN_VERSION,
-            .filter_length = (uint32_t)lengths[2],
+            .filter_length = (uint32_t)lengths[FILTER_FRONT],
             .jail = geteuid() == 0,
             .uid = plan->uid_base + FRONT_UID,
             .gid = plan->uid_base + FRONT_UID,
@@ -196,15 +196,16 @@ static int plans_write(struct launch *launch)
             .stdout_max = s->stdout_max,
         };
         struct iovec of_keeper[] = { { plan, sizeof *plan },
-                                     { filters[0], lengths[0] * sizeof **filters },
-                                     { filters[1], lengths[1] * sizeof **filters } };
-        struct iovec of_front[] = { { &front, sizeof front }, { filters[2], lengths[2] * sizeof **filters } };
-        launch->plan_fd = memory_file("keeper's plan", of_keeper, 3);
+                                     { filters[FILTER_WORKER], lengths[FILTER_WORKER] * sizeof **filters },
+                                     { filters[FILTER_INIT], lengths[FILTER_INIT] * sizeof **filters },
+                                     { filters[FILTER_KEEPER], lengths[FILTER_KEEPER] * sizeof **filters } };
+        struct iovec of_front[] = { { &front, sizeof front }, { filters[FILTER_FRONT], lengths[FILTER_FRONT] * sizeof **filters } };
+        launch->plan_fd = memory_file("keeper's plan", of_keeper, 4);
         launch->front_plan_fd = memory_file("front's plan", of_front, 2);
         status = launch->plan_fd < 0 || launch->front_plan_fd < 0;
     }
-    for (int i = 0; i < 3; i++)
-        free(filters[i]);
+    for (int kind = 0; kind < FILTER_KINDS; kind++)
+        free(filters[kind]);
     return status;
 }
 

@@ -11,6 +11,7 @@ static const char HELP[] =
     "  vivary serve [OPTION]...            answers POST /execute over HTTP; `vivary serve --help` lists the options\n"
     "  vivary run FILE [--json] [OPTION]... runs one script in a cell; - is standard input\n"
     "  vivary doctor [OPTION]...           what this host offers, what is missing, and what would fix it\n"
+    "  vivary doctor --attack [OPTION]...  attacks this installation from inside a cell, and says what stopped each\n"
     "  vivary --version\n";
 
 int main(int argc, char **argv)

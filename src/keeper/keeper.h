@@ -47,7 +47,7 @@ struct slot {
 
 struct keeper {
     const struct plan *plan;
-    const struct sock_filter *worker_filter, *init_filter;
+    const struct sock_filter *worker_filter, *init_filter, *keeper_filter;
     struct slot *slots;
     uint32_t group_count;
     int epoll, signals, front, news;
@@ -61,6 +61,9 @@ struct keeper {
     unsigned failures;    /* in a row */
     bool told_ready, stopping;
 };
+
+/* jail.c: gives up what making cells doesn't need. All that the keeper starts has the filter too. 0 or -errno. */
+int keeper_jail(const struct keeper *keeper, struct fault *why);
 
 /* zygote.c: starts a zygote, which will say WIRE_WARM on keeper->zygote. 0 or -errno. */
 int zygote_start(struct keeper *keeper, struct fault *why);

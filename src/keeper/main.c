@@ -310,12 +310,13 @@ static int plan_map(struct keeper *keeper, struct fault *why)
     const struct plan *plan = mmap(NULL, (size_t)file.st_size, PROT_READ, MAP_PRIVATE, KEEPER_PLAN_FD, 0);
     if (plan == MAP_FAILED)
         return fault_set(why, errno, "mmap", "plan");
-    size_t filters = (size_t)plan->worker_filter_length + plan->init_filter_length;
+    size_t filters = (size_t)plan->worker_filter_length + plan->init_filter_length + plan->keeper_filter_length;
     if (plan->version != PLAN_VERSION || (size_t)file.st_size != sizeof *plan + filters * sizeof(struct sock_filter))
         return fault_set(why, EINVAL, "mmap", "plan");
     keeper->plan = plan;
     keeper->worker_filter = (const struct sock_filter *)(plan + 1);
     keeper->init_filter = keeper->worker_filter + plan->worker_filter_length;
+    keeper->keeper_filter = keeper->init_filter + plan->init_filter_length;
     return 0;
 }
 
@@ -361,7 +362,8 @@ static int keeper_prepare(struct keeper *keeper, struct fault *why)
     if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, keeper->front, &of_front) < 0 ||
         epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, keeper->signals, &of_signals) < 0)
         return fault_set(why, errno, "epoll_ctl", "keeper");
-    return groups_make(keeper, why);
+    r = groups_make(keeper, why);
+    return r < 0 ? r : keeper_jail(keeper, why);
 }
 
 static void signals_read(struct keeper *keeper)

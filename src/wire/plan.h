@@ -1,4 +1,4 @@
-/* What keeper and zygote are told at their start: in a memory file, this struct, then the worker's seccomp filter, then the init's
+/* What keeper and zygote are told at their start: in a memory file, this struct, then the seccomp filters of worker, init and keeper
  * (struct sock_filter, compiled by the parent). It holds settings of the operator and facts of the host; nothing of a request. */
 #ifndef VIVARY_WIRE_PLAN_H
 #define VIVARY_WIRE_PLAN_H
@@ -21,7 +21,7 @@ struct plan {
     uint32_t overlay;        /* system folders are overlays (a refused write says EACCES), else read-only binds (EROFS) */
     uint32_t cgroup_version; /* 0: none usable */
     uint32_t uid_base;       /* the zygote's uids 0..65535 are uid_base.. outside */
-    uint32_t worker_filter_length, init_filter_length; /* in instructions */
+    uint32_t worker_filter_length, init_filter_length, keeper_filter_length; /* in instructions */
     uint32_t prefixes;
 #ifdef VIVARY_ABLATION
     uint32_t without; /* bits of enum layer */
