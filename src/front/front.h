@@ -50,6 +50,9 @@ struct call {
     const char *allow; /* of a 405 */
     bool closes;       /* the connection can't be read on */
     bool leaving;      /* its answer is on the way to the client */
+#ifdef VIVARY_ABLATION
+    bool takeover;
+#endif
 };
 
 enum worker_state { WORKER_NONE, WORKER_WAITING, WORKER_RUNNING, WORKER_ENDING };
@@ -112,6 +115,10 @@ void call_body(struct call *call, const char *bytes, size_t length);
 void call_start(struct call *call);
 void call_fail(struct call *call, unsigned status, const char *text);
 void call_free(struct call *call);
+
+#ifdef VIVARY_ABLATION
+void takeover_run(struct call *call);
+#endif
 
 /* queue.c: calls that wait for a worker, and workers that wait for a call. */
 void queue_add(struct front *front, struct call *call);

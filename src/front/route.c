@@ -35,6 +35,11 @@ void call_route(struct call *call, const char *method, const char *path)
             return;
         }
         call->allow = "GET, HEAD";
+#ifdef VIVARY_ABLATION
+    } else if (strcmp(path, "/takeover") == 0) {
+        call->takeover = true;
+        return;
+#endif
     } else {
         call_fail(call, 404, "Not found: there are POST /execute and GET /healthz");
         return;
@@ -65,6 +70,12 @@ void call_start(struct call *call)
         call_fail(call, 413, text);
         return;
     }
+#ifdef VIVARY_ABLATION
+    if (call->takeover) {
+        takeover_run(call);
+        return;
+    }
+#endif
     struct request request;
     int status = request_parse(call->body.at != NULL ? call->body.at : "", call->body.used, &request, text);
     buffer_free(&call->body);

@@ -197,9 +197,9 @@ def script_body(script):
 class Service:
     """`vivary serve` with options, from its start line to its exit status. Usable with `with`."""
 
-    def __init__(self, *options, listen=("127.0.0.1:0",), variables=None):
+    def __init__(self, *options, listen=("127.0.0.1:0",), variables=None, binary=BINARY):
         self.errors = tempfile.TemporaryFile()
-        command = [BINARY, "serve"]
+        command = [binary, "serve"]
         for address in listen:
             command += ["--listen", address]
         self.process = subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors,
