@@ -282,7 +282,7 @@ def file_capabilities(facts):
     return "given"
 
 
-@attack("privilege", child_ends)
+@attack("surface", child_ends)
 def dump_core(facts):
     """Has the kernel write a core file, or pipe it to a program of root's."""
 
@@ -306,7 +306,7 @@ def limits_missing(facts):
     """Finds a limit of its process that isn't set."""
     import resource
 
-    bounds = {"CORE": 0, "NOFILE": 10000, "NPROC": 10000, "FSIZE": 1 << 40, "DATA": 1 << 40, "CPU": 1 << 20, "MEMLOCK": 1 << 20}
+    bounds = {"CORE": 1, "NOFILE": 10000, "NPROC": 10000, "FSIZE": 1 << 40, "DATA": 1 << 40, "CPU": 1 << 20, "MEMLOCK": 1 << 20}
     hard = {name: resource.getrlimit(getattr(resource, "RLIMIT_" + name))[1] for name in bounds}
     return [name for name, value in hard.items() if value == resource.RLIM_INFINITY or value > bounds[name]]
 

@@ -139,6 +139,7 @@ static int plan_make(struct launch *launch)
     plan->processes = s->processes;
     plan->descriptors = s->descriptors;
     plan->cpu_ms = s->cpu_ms;
+    plan->deadline_ms = s->deadline_ms;
     plan->result_max = s->result_max;
     snprintf(plan->python, sizeof plan->python, "%s", launch->python.executable);
     snprintf(plan->preload, sizeof plan->preload, "%s", s->preload);

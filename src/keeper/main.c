@@ -175,7 +175,9 @@ static void front_read(struct keeper *keeper)
                 valid = taken.generation <= slot->generation && !(taken.generation == slot->generation && slot->state == SLOT_RUNNING);
                 if (taken.generation == slot->generation && slot->state == SLOT_WAITING) {
                     slot->state = SLOT_RUNNING;
-                    slot->deadline_ns = taken.deadline_ns;
+                    /* The front says when it began; how long it may last isn't its to say: it might be in a stranger's hands. */
+                    uint64_t latest = clock_ns() + keeper->plan->deadline_ms * NS_PER_MS;
+                    slot->deadline_ns = taken.deadline_ns < latest ? taken.deadline_ns : latest;
                     slot->cpu_base_ns = group_cpu_ns(keeper, slot);
                 }
             } else if (message.kind == WIRE_DONE && done_valid(&message, (size_t)got, &bounds, &done)) {

@@ -31,6 +31,7 @@ struct plan {
     uint64_t processes;
     uint64_t descriptors;
     uint64_t cpu_ms;
+    uint64_t deadline_ms; /* of a run, in wall time */
     uint64_t result_max;
     char python[PLAN_PATH_MAX];
     char preload[PLAN_PATH_MAX];
