@@ -10,8 +10,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { INIT_FDS = 4000 }; /* above all of the keeper's: it checks at its start */
-
 static int identity_set(uid_t uid, struct fault *why)
 {
     if (syscall(SYS_setgroups, 0, NULL) < 0)
@@ -58,19 +56,25 @@ static int init_prepare(const struct plan *plan, const struct sock_filter *filte
 _Noreturn void init_run(const struct plan *plan, const struct sock_filter *filter, const int *groups, uint32_t group_count, int made)
 {
     struct fault why = { 0 };
-    /* The keeper's descriptors are in this process too. The few that are needed move up, and all below goes. */
+    /* The keeper's descriptors are in this process too. The few that are needed move down to 0 and up, all else goes. What is moved lies
+     * above: the keeper's own first six are other things (KEEPER_NEWS_FD). */
     int kept[GROUP_KINDS];
-    made = fcntl(made, F_DUPFD_CLOEXEC, INIT_FDS);
-    for (uint32_t i = 0; i < group_count; i++)
-        kept[i] = fcntl(groups[i], F_DUPFD_CLOEXEC, INIT_FDS);
-    if (made < INIT_FDS || close_range(0, INIT_FDS - 1, 0) < 0 || close_range((unsigned)made + group_count + 1, ~0U, 0) < 0)
+    if (dup3(made, 0, O_CLOEXEC) < 0)
+        _exit(1);
+    made = 0;
+    for (uint32_t i = 0; i < group_count; i++) {
+        kept[i] = dup3(groups[i], (int)i + 1, O_CLOEXEC);
+        if (kept[i] < 0)
+            _exit(1);
+    }
+    if (close_range(group_count + 1, ~0U, 0) < 0)
         _exit(1);
 
     int r = init_prepare(plan, filter, kept, group_count, &why);
     ssize_t told = write(made, &why, sizeof why);
     if (r < 0 || told != sizeof why)
         _exit(1);
-    for (int fd = made; fd <= made + GROUP_KINDS; fd++)
+    for (int fd = 0; fd <= GROUP_KINDS; fd++)
         close(fd);
     /* Orphans of the cell become this process's children; as it ignores SIGCHLD, the kernel reaps them: wait(2). */
     for (;;)

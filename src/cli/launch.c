@@ -16,12 +16,16 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 /* Where slots' uids may lie: far from those of people and packages, below the 2^31 that old programs stumble over, an own random place for
  * each instance, since the kernel counts processes by uid over all containers of a host. */
-enum { UID_BASE_LEAST = 1 << 30, UID_RANGE = 65536, UID_RANGES = 14000, FRONT_UID = 901, DESCRIPTORS_MAX = 8192 };
+enum { UID_BASE_LEAST = 1 << 30, UID_RANGE = 65536, UID_RANGES = 14000, FRONT_UID = 901 };
+
+/* A worker's socket lies at 1000 and up, out of a script's way; the keeper holds up to twelve descriptors for each slot. */
+enum { DESCRIPTORS_LEAST = 1024, DESCRIPTORS_SLOT = 12, DESCRIPTORS_OTHER = 64 };
 
 static int launch_fail(const char *what)
 {
@@ -214,11 +218,31 @@ static int plans_write(struct launch *launch)
     return status;
 }
 
+static int descriptors_check(const struct settings *settings)
+{
+    struct rlimit files;
+    uint64_t needed = DESCRIPTORS_OTHER + settings->slots * DESCRIPTORS_SLOT;
+    if (needed < DESCRIPTORS_LEAST)
+        needed = DESCRIPTORS_LEAST;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return errno_fail("getrlimit", "NOFILE");
+    if (files.rlim_max >= needed)
+        return 0;
+    fprintf(stderr,
+            "vivary: %llu slots need %llu open files at once, and the hard limit is %llu: raise it (ulimit -Hn, LimitNOFILE=, docker run "
+            "--ulimit nofile=%llu), or take fewer slots\n",
+            (unsigned long long)settings->slots, (unsigned long long)needed, (unsigned long long)files.rlim_max,
+            (unsigned long long)needed);
+    return 1;
+}
+
 int launch_prepare(struct launch *launch)
 {
     launch->plan_fd = launch->front_plan_fd = -1;
     if (geteuid() != 0)
         return launch_fail("root is needed to make cells (sudo vivary ...): it is given up where scripts run");
+    if (descriptors_check(&launch->settings) != 0)
+        return 1;
     char error[512];
     if (python_ask(&launch->settings, &launch->python, error) < 0)
         return launch_fail(error);

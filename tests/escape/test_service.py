@@ -57,6 +57,15 @@ class ProcessTest(Case):
         self.assertTrue(all(int(uid) >= 1 << 30 for uid in status["Uid"].split() + status["Gid"].split()), status["Uid"])
         self.assertEqual(os.listdir(f"/proc/{pid}/root"), [])
 
+    def test_a_cells_init_holds_nothing(self):
+        roles = self.roles()
+        inits = [process for process in self.service.processes() if process.name == "vivary-keeper" and process.pid != roles["keeper"]]
+        self.assertGreater(len(inits), 0)
+        for init in inits:
+            self.assertEqual(os.listdir(f"/proc/{init.pid}/fd"), [])
+            status = status_of(init.pid)
+            self.assertEqual(([int(status[held], 16) for held in ("CapPrm", "CapEff", "CapBnd")], status["Seccomp"]), ([0, 0, 0], "2"))
+
     def test_a_zygote_is_nobody_on_the_host(self):
         status = status_of(self.roles()["zygote"])
         self.assertTrue(all(int(uid) >= 1 << 30 for uid in status["Uid"].split() + status["Gid"].split()), status["Uid"])
