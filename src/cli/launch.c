@@ -94,7 +94,9 @@ static int share_resolve(struct plan *plan, const char *share)
 
 static void groups_choose(struct launch *launch)
 {
-    static const char *const NAMES[GROUP_KINDS] = { [GROUP_MEMORY] = "memory", [GROUP_PIDS] = "pids", [GROUP_CPU] = "cpuacct" };
+    static const char *const NAMES[GROUP_KINDS] = {
+        [GROUP_MEMORY] = "memory", [GROUP_PIDS] = "pids", [GROUP_CPU] = "cpuacct", [GROUP_SHARE] = "cpu"
+    };
     struct plan *plan = &launch->plan;
     plan->cgroup_version = (uint32_t)launch->host.cgroup_version;
     for (int kind = 0; kind < GROUP_KINDS && plan->cgroup_version != 0; kind++) {

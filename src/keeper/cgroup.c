@@ -38,7 +38,7 @@ static int limits_set(const struct plan *plan, enum plan_group kind, const char 
     case GROUP_PIDS:
         return value_write(folder, "pids.max", plan->processes + 1, why); /* the cell's init is one */
     default:
-        return 0; /* accounted, not limited: the keeper looks */
+        return 0; /* time is accounted, and the keeper looks; shares are equal by themselves */
     }
 }
 
@@ -68,6 +68,13 @@ int groups_make(struct keeper *keeper, struct fault *why)
             int r = controllers_enable(plan->group[kind], true, why);
             if (r == 0)
                 r = controllers_enable(plan->group[kind], false, why);
+            if (r < 0)
+                return r;
+        }
+        if (kind == GROUP_SHARE && plan->cgroup_version == 1) {
+            /* Beside the host's other processes, a slot counts as one: all of them together would otherwise. 1024 is a process's. */
+            uint64_t shares = plan->slots < 256 ? UINT64_C(1024) * plan->slots : UINT64_C(1024) * 256; /* MAX_SHARES, sched.h */
+            int r = value_write(plan->group[kind], "cpu.shares", shares, why);
             if (r < 0)
                 return r;
         }

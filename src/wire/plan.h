@@ -11,7 +11,13 @@ enum { PLAN_VERSION = 1, PLAN_PATH_MAX = 1024, PLAN_PREFIXES_MAX = 8, PLAN_FILTE
 enum { KEEPER_FRONT_FD = 3, KEEPER_PLAN_FD = 4, KEEPER_NEWS_FD = 5 };
 enum { ZYGOTE_KEEPER_FD = 3, ZYGOTE_PLAN_FD = 4 };
 
-enum plan_group { GROUP_MEMORY, GROUP_PIDS, GROUP_CPU, GROUP_KINDS };
+enum plan_group {
+    GROUP_MEMORY,
+    GROUP_PIDS,
+    GROUP_CPU,   /* accounts processor time */
+    GROUP_SHARE, /* divides it: as much for a slot with one process as for one with sixty */
+    GROUP_KINDS
+};
 
 struct plan {
     uint32_t version;
