@@ -23,8 +23,8 @@ int rlimits_enter(struct cell *cell, struct fault *why)
         { RLIMIT_NPROC, "NPROC", plan->processes },
         { RLIMIT_NOFILE, "NOFILE", plan->descriptors },
         { RLIMIT_STACK, "STACK", 8 << 20 },
-        /* Too little for a file, as 0 is; and where crashes are piped to a program of the host's root, which 0 doesn't prevent, the one value
-         * that does: core(5), do_coredump in fs/coredump.c. */
+        /* Too little for a file, as 0 is; and where crashes are piped to a program of the host's root, which 0 doesn't prevent, the one
+         * value that does: core(5), do_coredump in fs/coredump.c. */
         { RLIMIT_CORE, "CORE", 1 },
         { RLIMIT_MEMLOCK, "MEMLOCK", 64 << 10 },
         { RLIMIT_MSGQUEUE, "MSGQUEUE", 64 << 10 },

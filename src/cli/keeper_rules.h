@@ -1,6 +1,7 @@
 /* What keeper, launcher, zygote and inits ask of the kernel beside what a worker may: they make namespaces and mounts, and jail workers.
  * Their filter is the union, without a look at arguments; it stays on every worker below its own, narrower one. The default is ENOSYS, as
- * there: a zygote is an ordinary Python. Not among it: modules, kexec, bpf, perf, io_uring, keys, clocks, swap, tracing, handles of files. */
+ * there: a zygote is an ordinary Python. Not among it: modules, kexec, bpf, perf, io_uring, keys, clocks, swap, tracing, handles of files.
+ */
 #ifndef VIVARY_CLI_KEEPER_RULES_H
 #define VIVARY_CLI_KEEPER_RULES_H
 

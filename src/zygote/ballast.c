@@ -20,6 +20,7 @@ static struct {
     struct arena_allocator python;
     char *at; /* the first arena that was made since; NULL: none yet */
     size_t size;
+    void **chunks; /* malloc's, each with the one before in its first word: kept for good */
 } fresh;
 
 static void *arena_note(void *context, size_t size)
@@ -63,11 +64,13 @@ static void heap_fill(void)
     free(last);
     for (size_t size = BELOW_MMAP / 2; size > SMALL_STEP; size = size > 1024 ? size * 15 / 16 : size - SMALL_STEP)
         for (int i = 0; i < BLOCKS_MAX; i++) {
-            void *chunk = malloc(size);
+            void **chunk = malloc(size);
             if (chunk == NULL || (uintptr_t)chunk >= end) {
                 free(chunk);
                 break;
             }
+            *chunk = fresh.chunks;
+            fresh.chunks = chunk;
         }
     /* The end of the heap must be there already in the zygote: what a worker adds itself can't be foreseen. */
     mallopt(M_TOP_PAD, HEAP_SPARE);

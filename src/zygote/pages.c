@@ -107,7 +107,7 @@ int pages_learn(int (*work)(void *argument), void *argument, const struct pages 
     struct lesson *lesson = mmap(NULL, sizeof *lesson, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (lesson == MAP_FAILED)
         return fault_set(why, errno, "mmap", "lesson");
-    size_t areas;
+    size_t areas = 0;
     int status = 0;
     int r = areas_read(lesson, &areas, why);
     if (r < 0)
