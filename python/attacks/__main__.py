@@ -17,7 +17,8 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SUBJECTS = ("files", "proc", "devices", "mounts", "credentials", "kernel", "sockets", "lifetime", "bombs", "published")
+SUBJECTS = ("files", "proc", "devices", "mounts", "credentials", "processes", "kernel", "interfaces", "sockets", "descriptors", "neighbours", "lifetime",
+            "bombs", "exhaustion", "published")
 # Short limits: many attacks end by them.
 LIMITS = ("--slots", "4", "--deadline-ms", "1000", "--cpu-ms", "3000", "--exit-grace-ms", "300", "--memory-mb", "256")
 START_S, ANSWER_S, GONE_S = 120, 60, 5
@@ -181,7 +182,8 @@ def main():
     stage, records = Stage(), []
     try:
         with tempfile.TemporaryDirectory(prefix="vivary-attack-") as folder:
-            service = Service(given.vivary, folder + "/socket", stage.environment(), given.options)
+            options = given.options if "--share" in given.options else ["--share", stage.share, *given.options]
+            service = Service(given.vivary, folder + "/socket", stage.environment(), options)
             try:
                 if not given.quiet:
                     print(f"{len(wanted)} attacks. {service.line.split('. Try')[0]}", flush=True)

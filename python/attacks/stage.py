@@ -11,9 +11,12 @@ import sys
 import tempfile
 import threading
 
+from canaries import Canaries
+
 # What a cell's root shows as well.
 COMMON = {"app", "bin", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "proc", "root", "run", "runtime", "sbin", "sys", "tmp", "usr", "var",
           "vivary"}
+UIDS_OF_CELLS = 1 << 30
 SECRET = "what only root may read"
 
 
@@ -43,6 +46,12 @@ class Stage:
         code = f"import os, time\nif os.getuid() == 0: os.setuid({nobody})\nprint(flush=True)\ntime.sleep(100000)"
         self.victim = subprocess.Popen([sys.executable, "-I", "-S", "-c", code, self.marker + "-victim"], stdout=subprocess.PIPE)
         self.victim.stdout.readline()
+        self.share = os.path.join(self.folder, "share")
+        os.mkdir(self.share)
+        for name, size in (("small", 100), ("large", 1 << 20)):
+            with open(os.path.join(self.share, name), "wb") as file:
+                file.write(bytes(size))
+        self.canaries = Canaries(self.marker + "-key")
         self.before = self.state()
 
     def _listen(self, family, address):
@@ -89,6 +98,7 @@ class Stage:
             "unix": self.unix, "victim": self.victim.pid, "service": service, "hostname": socket.gethostname(),
             "namespaces": {kind: os.readlink("/proc/self/ns/" + kind) for kind in ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")},
             "disk": [os.major(disk), os.minor(disk)], "root_only": [name for name in os.listdir("/") if name not in COMMON],
+            "null_device": [os.stat("/dev/null").st_dev, os.stat("/dev/null").st_ino], **self.canaries.facts(),
             "users": [user.pw_name for user in pwd.getpwall() if 0 < user.pw_uid < 60000],
         }
 
@@ -97,13 +107,14 @@ class Stage:
 
     def state(self):
         """What attacks must not have changed."""
-        seen = [sorted(os.listdir(folder)) for folder in (self.folder, self.open_folder)]
+        seen = [sorted(os.listdir(folder)) for folder in (self.folder, self.open_folder, self.share)]
         for path in (self.secret, self.open_file):
             with open(path, "rb") as file:
                 seen.append((path, oct(os.stat(path).st_mode), hashlib.sha256(file.read()).hexdigest()))
-        for path in ("/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg"):
-            with open(path) as file:
-                seen.append(len(file.readlines()))
+        # System V objects on the host that belong to a cell's uid; others come and go by themselves.
+        for kind, column in (("shm", 7), ("sem", 4), ("msg", 7)):
+            with open("/proc/sysvipc/" + kind) as file:
+                seen.append([line for line in file.readlines()[1:] if int(line.split()[column]) >= UIDS_OF_CELLS])
         return seen
 
     def harm_seen(self):
@@ -111,6 +122,8 @@ class Stage:
         seen = []
         if self.victim.poll() is not None:
             seen.append("the victim is dead")
+        if harm := self.canaries.harm_seen():
+            seen.append(str(harm))
         if self.state() != self.before:
             seen.append("files or objects of the host have changed")
         if self.reached:
@@ -132,6 +145,7 @@ class Stage:
         return found
 
     def close(self):
+        self.canaries.close()
         self.victim.kill()
         self.victim.wait()
         self.victim.stdout.close()

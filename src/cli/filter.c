@@ -109,8 +109,8 @@ static int rules_add(scmp_filter_ctx filter, enum filter_for which, struct fault
 
 enum {
     VALUES = COUNT(WORKER_VALUES[0].values),
-    VALUES_BLOCK = VALUES + 4, /* instructions for one call */
-    VALUES_LENGTH = 1 + COUNT(WORKER_VALUES) * VALUES_BLOCK,
+    VALUES_BLOCK = VALUES + 6, /* instructions for one row */
+    VALUES_LENGTH = COUNT(WORKER_VALUES) * VALUES_BLOCK,
 };
 
 /* An unconditional rule of libseccomp's swallows those that look at an argument, and "all but these" can't be said in its terms. So what is
@@ -119,17 +119,17 @@ enum {
 static size_t values_write(struct sock_filter *to)
 {
     size_t at = 0;
-    to[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (size_t i = 0; i < COUNT(WORKER_VALUES); i++) {
         const struct values_refused *refused = &WORKER_VALUES[i];
         uint32_t call = (uint32_t)call_resolve(refused->name, 0);
         uint32_t low_half = (uint32_t)(offsetof(struct seccomp_data, args) + refused->argument * sizeof(uint64_t));
-        to[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, VALUES_BLOCK - 1); /* else to the next call's block */
+        to[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+        to[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, VALUES_BLOCK - 2); /* else to the next row */
         to[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, low_half);
+        to[at++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, refused->mask);
         for (int v = 0; v < VALUES; v++)
             to[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, refused->values[v], (unsigned char)(VALUES - v), 0);
-        to[at] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, (uint32_t)(VALUES_LENGTH - at - 1)); /* to the program */
-        at++;
+        to[at++] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, 1); /* none of them: to the next row */
         to[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
     }
     assert(at == VALUES_LENGTH);

@@ -7,6 +7,7 @@
 #define VIVARY_CLI_WORKER_RULES_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <sched.h>
 #include <stdint.h>
@@ -58,13 +59,13 @@ struct syscall_rule {
 
 static const struct syscall_rule WORKER_RULES[] = {
     /* Memory. mincore and cachestat are left out: they tell what others have read of shared files (CVE-2019-5489). */
-    ALLOW(brk), ALLOW(mmap), ALLOW(munmap), ALLOW(mprotect), ALLOW(mremap), ALLOW(madvise), ALLOW(msync), ALLOW(mlock), ALLOW(mlock2),
+    ALLOW(brk), ALLOW(mmap), ALLOW(munmap), ALLOW(mprotect), ALLOW(mremap), ALLOW(madvise), ALLOW(mlock), ALLOW(mlock2),
     ALLOW(munlock), ALLOW(membarrier), ALLOW(pkey_alloc), ALLOW(pkey_free), ALLOW(pkey_mprotect), ALLOW_YOUNG(mseal, 462),
 
     /* Open files. */
     ALLOW(read), ALLOW(write), ALLOW(readv), ALLOW(writev), ALLOW(pread64), ALLOW(pwrite64), ALLOW(preadv), ALLOW(pwritev), ALLOW(preadv2),
     ALLOW(pwritev2), ALLOW(close), ALLOW(close_range), ALLOW(lseek), ALLOW(dup), ALLOW(dup2), ALLOW(dup3), ALLOW(fcntl), ALLOW(flock),
-    ALLOW(fsync), ALLOW(fdatasync), ALLOW(sync_file_range), ALLOW(ftruncate), ALLOW(fallocate), ALLOW(fadvise64), ALLOW(readahead),
+    ALLOW(ftruncate), ALLOW(fallocate), ALLOW(readahead),
     ALLOW(copy_file_range), ALLOW(sendfile), ALLOW(splice), ALLOW(tee), ALLOW(pipe), ALLOW(pipe2), ALLOW(memfd_create), ALLOW(getdents),
     ALLOW(getdents64),
     /* They would write out the whole host's disks, for nothing: a cell's files are in memory. sync(2) can't fail, so it says it is done. */
@@ -143,6 +144,9 @@ static const struct syscall_rule WORKER_RULES[] = {
     /* System V and POSIX objects are not allowed: they would outlive a run if its IPC namespace ever failed, and nothing in Python's
      * library makes them (multiprocessing uses files in /dev/shm). */
 
+    /* Answered as done: what a cell may write to is in memory, and on files that it only reads these would flush or drop the host's cache. */
+    ANSWER(fsync, 0), ANSWER(fdatasync, 0), ANSWER(sync_file_range, 0), ANSWER(msync, 0), ANSWER(fadvise64, 0),
+
     /* Refused: mounts, roots and namespaces, which want capabilities that a cell hasn't; should it ever have one, this holds. */
     ANSWER(mount, EPERM), ANSWER(umount2, EPERM), ANSWER(pivot_root, EPERM), ANSWER(chroot, EPERM), ANSWER(fsopen, EPERM),
     ANSWER(fsconfig, EPERM), ANSWER(fsmount, EPERM), ANSWER(fspick, EPERM), ANSWER(open_tree, EPERM), ANSWER(move_mount, EPERM),
@@ -167,24 +171,44 @@ static const struct syscall_rule WORKER_RULES[] = {
 };
 /* clang-format on */
 
-/* Values of an argument that are refused, of calls that are else allowed. They are compared by their low 32 bits. */
+/* Values of an argument that are refused, of calls that are else allowed. They are compared by the bits of the mask. A list that is shorter
+ * repeats its last. */
 struct values_refused {
     const char *name;
     unsigned argument;
+    uint32_t mask;
     uint32_t values[4];
 };
 
+#define ALL_BITS 0xffffffffU
+#define ONE(value)                                                                                                                         \
+    {                                                                                                                                      \
+        (value), (value), (value), (value)                                                                                                 \
+    }
+
+/* clang-format off */
 static const struct values_refused WORKER_VALUES[] = {
-    { "ioctl",
-      1,
-      {
-          TIOCSTI,   /* types into the terminal's input: CVE-2016-2781, CVE-2017-5226 */
-          TIOCLINUX, /* pastes into a console: CVE-2023-28100 */
-          TIOCSETD,  /* line disciplines are modules with a long list of holes: CVE-2017-2636 */
-          TIOCCONS,  /* takes the console's output */
-      } },
+    { "ioctl", 1, ALL_BITS, {
+        TIOCSTI,    /* types into the terminal's input: CVE-2016-2781, CVE-2017-5226 */
+        TIOCLINUX,  /* pastes into a console: CVE-2023-28100 */
+        TIOCSETD,   /* line disciplines are modules with a long list of holes: CVE-2017-2636 */
+        TIOCCONS } }, /* takes the console's output */
+    /* Interfaces, bridges, VLANs: answered on any socket, and some load a driver for the question (net/socket.c). */
+    { "ioctl", 1, 0xff00, ONE(0x8900) },
+    { "ioctl", 1, ALL_BITS, ONE(0x80811501U) }, /* FS_IOC_GETFSSYSFSPATH: the host's name of a disk */
     /* Programs for the kernel's BPF machine, which the bpf call is refused for; the classic kind would come in by this door. */
-    { "setsockopt", 2, { SO_ATTACH_FILTER, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF } },
+    { "setsockopt", 2, ALL_BITS, { SO_ATTACH_FILTER, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF } },
+    { "setsockopt", 2, ALL_BITS, ONE(76) }, /* SO_PASSPIDFD, and */
+    { "getsockopt", 2, ALL_BITS, ONE(77) }, /* SO_PEERPIDFD: a handle on a process outside of the cell, from the one socket that leads there */
+    /* dnotify tells of each access to a folder that other runs, and the host, use as well; a lease makes others' opens wait. */
+    { "fcntl", 1, ALL_BITS, { F_NOTIFY, F_SETLEASE, F_SETLEASE, F_SETLEASE } },
+    /* Urgent data on Unix sockets: CVE-2025-38236. */
+    { "sendto", 3, MSG_OOB, ONE(MSG_OOB) }, { "recvfrom", 3, MSG_OOB, ONE(MSG_OOB) }, { "sendmsg", 2, MSG_OOB, ONE(MSG_OOB) },
+    { "recvmsg", 2, MSG_OOB, ONE(MSG_OOB) }, { "sendmmsg", 3, MSG_OOB, ONE(MSG_OOB) }, { "recvmmsg", 3, MSG_OOB, ONE(MSG_OOB) },
+    /* Merging equal pages tells what others hold (CVE-2015-2877); the next two take pages of the machine away. */
+    { "madvise", 2, ALL_BITS, { 12 /* MERGEABLE */, 100 /* HWPOISON */, 101 /* SOFT_OFFLINE */, 101 } },
+    { "preadv2", 5, 8, ONE(8) }, /* RWF_NOWAIT: whether others have read a file, as mincore tells */
 };
+/* clang-format on */
 
 #endif
