@@ -116,7 +116,7 @@ def _namespace_ioctl(title, kind, request, wants):
 
     function.__name__ = title
     function.__doc__ = wants
-    attack("reads", proc_is_there)(function)
+    attack("surface", proc_is_there)(function)
 
 
 # ioctl_ns(2)
@@ -201,7 +201,7 @@ def forged_sender(facts):
     return struct.unpack("3i", other.recvmsg(1, 64)[1][0][2])[1] == 0 and "believed"
 
 
-@attack("privilege", python_runs)
+@attack("surface", python_runs)
 def process_settings(facts):
     """Changes by prctl what only the privileged may, or what helps to spy: securebits, ambient capabilities, the memory map, merging of pages."""
     libc, done = ctypes.CDLL(None, use_errno=True), []

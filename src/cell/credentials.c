@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/keyctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,6 +22,10 @@ int credentials_enter(struct cell *cell, struct fault *why)
         return fault_set(why, errno, "setresgid", "slot");
     if (syscall(SYS_setresuid, uid, uid, uid) < 0)
         return fault_set(why, errno, "setresuid", "slot");
+    /* The session keyring comes from who started the service, and a process may read what is in its own. Seccomp refuses the calls; were it
+     * gone, there would be an empty one. A kernel without keys says ENOSYS. */
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+        return fault_set(why, errno, "keyctl", "session keyring");
     /* The change made the process undumpable, and with that its own /proc/self belong to root: prctl(2). What may look at it now is its own
      * uid, so only itself; cores are off by RLIMIT_CORE. */
     if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)

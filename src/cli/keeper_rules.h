@@ -9,7 +9,7 @@
 static const char *const KEEPER_CALLS[] = {
     "mount", "umount2", "pivot_root", "chroot",                                  /* the template, and what is the cell's own */
     "unshare", "setns", "clone", "clone3", "sethostname",                        /* namespaces */
-    "setgroups", "setresgid", "setresuid", "capset", "prctl",                    /* credentials */
+    "keyctl", "setgroups", "setresgid", "setresuid", "capset", "prctl",                    /* credentials */
     "seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
     "setrlimit", "prlimit64", "ioctl", "process_madvise",
     "kill", "pidfd_open", "pidfd_send_signal", "wait4", "waitid", "signalfd4",
