@@ -12,7 +12,7 @@ import stat
 import struct
 import time
 
-FRONT, STATUS = 1000, 1001  # CELL_SOCKET_FD and CELL_STATUS_FD
+FRONT, STATUS = 1002, 1003  # CELL_SOCKET_FD and CELL_STATUS_FD
 RESULT, ERROR, END = 2, 3, 4  # src/wire/frame.h
 # What the suite reads as "got through", should the front pass the forged answer on.
 CLAIM = json.dumps({"control": True, "through": True, "what": "the forged answer was passed on"}).encode()

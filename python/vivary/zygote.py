@@ -29,7 +29,8 @@ def main():
     gc.collect()
     gc.freeze()
     os.environ.pop("LD_BIND_NOW", None)
-    sys.path[:] = ["/runtime"] + [entry for entry in sys.path if entry != "/vivary"]
+    own = os.path.dirname(os.path.dirname(__file__))
+    sys.path[:] = ["/runtime"] + [entry for entry in sys.path if entry != own]
     _vivary.settle()
     worker.learn()
     _vivary.fork_loop()

@@ -12,6 +12,7 @@ static const struct {
     { -1, descriptors_enter },                  /* opens /dev/null in the new mounts; whatever the zygote held open is gone */
     { LAYER_RLIMITS, rlimits_enter },           /* before credentials: hard limits may have to be raised to reach ours */
     { LAYER_CREDENTIALS, credentials_enter },   /* the slot's uid */
+    { -1, place_enter },                        /* at level contained its folder is open to that uid alone */
     { LAYER_USER, user_enter },                 /* makes a namespace that owns nothing, as the slot's uid: after credentials */
     { LAYER_CAPABILITIES, capabilities_enter }, /* a fresh user namespace gives all of them, so after it */
     { LAYER_NO_NEW_PRIVS, no_new_privs_enter }, /* landlock and unprivileged seccomp demand it */

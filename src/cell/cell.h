@@ -4,33 +4,24 @@
 #define VIVARY_CELL_CELL_H
 
 #include "base/fault.h"
+#include "cell/numbers.h"
 #include "wire/fork.h"
 #include "wire/plan.h"
 
 #include <linux/filter.h>
-
-/* Uids and gids as the zygote's user namespace counts them. */
-enum {
-    CELL_INIT_UID = 900,    /* of every cell's init: not the worker's, so the worker can't signal or trace it */
-    CELL_SLOT_UID = 1000,   /* of slot 0; slot n has CELL_SLOT_UID + n */
-    CELL_SCRIPT_UID = 1000, /* what a script sees itself as, where it has a user namespace of its own */
-};
-
-/* Descriptors that stay above RLIMIT_NOFILE, so that a script's own never collide with them and a loop that closes all spares them. */
-enum { CELL_SOCKET_FD = 1000, CELL_STATUS_FD = 1001 };
 
 struct cell {
     const struct plan *plan;
     const struct sock_filter *filter;  /* of plan->worker_filter_length instructions */
     uint64_t zygote_data, zygote_size; /* bytes: what the warm interpreter has before the run, RLIMIT_DATA and RLIMIT_AS count it */
     uint32_t slot;
-    int fds[FORK_FDS];
+    int fds[FORK_FDS_MAX];
     int groups[GROUP_KINDS]; /* cgroup.procs files to join */
     uint32_t group_count;
 };
 
 /* Puts every layer on the calling process, which must be single-threaded. Afterwards descriptors 0, 1, 2, CELL_SOCKET_FD and CELL_STATUS_FD
- * are open, nothing else. On failure the caller must report *why and _exit: a half-made cell has no way back. 0 or -errno. */
+ * are open, at level contained the slot's folders, and nothing else. On failure the caller must report *why and _exit: a half-made cell has no way back. 0 or -errno. */
 int cell_enter(struct cell *cell, struct fault *why);
 
 int groups_enter(struct cell *cell, struct fault *why);
@@ -38,6 +29,7 @@ int namespaces_enter(struct cell *cell, struct fault *why);
 int descriptors_enter(struct cell *cell, struct fault *why);
 int rlimits_enter(struct cell *cell, struct fault *why);
 int credentials_enter(struct cell *cell, struct fault *why);
+int place_enter(struct cell *cell, struct fault *why);
 int user_enter(struct cell *cell, struct fault *why);
 int capabilities_enter(struct cell *cell, struct fault *why);
 int no_new_privs_enter(struct cell *cell, struct fault *why);

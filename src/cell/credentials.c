@@ -8,11 +8,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int credentials_enter(struct cell *cell, struct fault *why)
+static int identity_change(uid_t uid, bool contained, struct fault *why)
 {
-    uid_t uid = (uid_t)(CELL_SLOT_UID + cell->slot);
     int r = bounding_drop(why); /* while there still is the right to */
-    if (r < 0)
+    if (r < 0 && !(contained && r == -EPERM)) /* which a container may have kept: with no_new_privs no program brings any back */
         return r;
     /* Raw calls: glibc's wrappers signal all threads to change too (nptl(7)). This process has one, and a broken signal mask or a full
      * RLIMIT_SIGPENDING must not stand in the way. Groups, then gid, then uid: each needs what the next takes. */
@@ -22,13 +21,25 @@ int credentials_enter(struct cell *cell, struct fault *why)
         return fault_set(why, errno, "setresgid", "slot");
     if (syscall(SYS_setresuid, uid, uid, uid) < 0)
         return fault_set(why, errno, "setresuid", "slot");
+    return 0;
+}
+
+int credentials_enter(struct cell *cell, struct fault *why)
+{
+    const struct plan *plan = cell->plan;
+    bool contained = plan->level == LEVEL_CONTAINED;
+    if (!contained || plan->uids) {
+        int r = identity_change((contained ? plan->uid_base : 0) + UID_SLOT + cell->slot, contained, why);
+        if (r < 0)
+            return r;
+    }
     /* The session keyring comes from who started the service, and a process may read what is in its own. Seccomp refuses the calls; were it
-     * gone, there would be an empty one. A kernel without keys says ENOSYS. */
-    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+     * gone, there would be an empty one. A kernel without keys says ENOSYS, a container that keeps all from them EPERM. */
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS && !(contained && errno == EPERM))
         return fault_set(why, errno, "keyctl", "session keyring");
     /* The change made the process undumpable, and with that its own /proc/self belong to root: prctl(2). What may look at it now is its own
-     * uid, so only itself; cores are off by RLIMIT_CORE. */
-    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
+     * uid, so only itself; cores are off by RLIMIT_CORE. Where one uid is everybody's, it stays so. */
+    if (prctl(PR_SET_DUMPABLE, !contained || plan->uids, 0, 0, 0) < 0)
         return fault_set(why, errno, "prctl", "PR_SET_DUMPABLE");
     return 0;
 }

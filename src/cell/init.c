@@ -37,7 +37,7 @@ static int init_prepare(const struct plan *plan, const struct sock_filter *filte
     if (r == 0)
         r = bounding_drop(why);
     if (r == 0)
-        r = identity_set(CELL_INIT_UID, why);
+        r = identity_set(UID_INIT, why);
     if (r == 0)
         r = capabilities_clear(why);
     if (r < 0)

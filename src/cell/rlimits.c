@@ -9,6 +9,7 @@ int rlimits_enter(struct cell *cell, struct fault *why)
     const struct plan *plan = cell->plan;
     /* Headroom below the cgroup's limit: a script that asks for too much should read MemoryError, not be killed without a word. */
     uint64_t room = plan->memory_bytes - plan->memory_bytes / 32;
+    bool contained = plan->level == LEVEL_CONTAINED;
     uint64_t cpu_s = (plan->cpu_ms + 999) / 1000;
     const struct {
         int resource;
@@ -19,15 +20,16 @@ int rlimits_enter(struct cell *cell, struct fault *why)
         /* Counts every mapping, so only where nothing else bounds shared memory: it makes threads dear (arenas, stacks). */
         { RLIMIT_AS, "AS", plan->group[GROUP_MEMORY][0] != '\0' ? RLIM_INFINITY : cell->zygote_size + room },
         { RLIMIT_CPU, "CPU", cpu_s }, /* soft = hard: the kernel's SIGKILL, which no handler survives */
-        { RLIMIT_FSIZE, "FSIZE", plan->memory_bytes },
-        { RLIMIT_NPROC, "NPROC", plan->processes },
+        { RLIMIT_FSIZE, "FSIZE", contained ? plan->tmp_bytes : plan->memory_bytes },
+        /* It counts all processes of the uid, wherever they are: with one uid for all it would count the service's. */
+        { RLIMIT_NPROC, "NPROC", contained && !plan->uids ? RLIM_INFINITY : plan->processes },
         { RLIMIT_NOFILE, "NOFILE", plan->descriptors },
         { RLIMIT_STACK, "STACK", 8 << 20 },
         /* Too little for a file, as 0 is; and where crashes are piped to a program of the host's root, which 0 doesn't prevent, the one
          * value that does: core(5), do_coredump in fs/coredump.c. */
         { RLIMIT_CORE, "CORE", 1 },
-        { RLIMIT_MEMLOCK, "MEMLOCK", 64 << 10 },
-        { RLIMIT_MSGQUEUE, "MSGQUEUE", 64 << 10 },
+        { RLIMIT_MEMLOCK, "MEMLOCK", contained ? 0 : 64 << 10 },
+        { RLIMIT_MSGQUEUE, "MSGQUEUE", contained ? 0 : 64 << 10 },
         { RLIMIT_SIGPENDING, "SIGPENDING", 1024 },
         { RLIMIT_NICE, "NICE", 0 },
         { RLIMIT_RTPRIO, "RTPRIO", 0 },

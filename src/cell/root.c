@@ -126,7 +126,7 @@ static int etc_make(const struct plan *plan, struct fault *why)
                 CELL_SCRIPT_UID, CELL_SCRIPT_UID);
         fprintf(group, "root:x:0:\nnogroup:x:65534:\nscript:x:%d:\n", CELL_SCRIPT_UID);
         for (uint32_t slot = 1; slot < plan->slots && !plan->user_nested; slot++) {
-            unsigned uid = CELL_SLOT_UID + slot;
+            unsigned uid = UID_SLOT + slot;
             fprintf(passwd, "script%u:x:%u:%u:script:/tmp:/bin/sh\n", slot, uid, uid);
             fprintf(group, "script%u:x:%u:\n", slot, uid);
         }

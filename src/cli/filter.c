@@ -5,6 +5,7 @@
 #include "cli/init_rules.h"
 #include "cli/keeper_rules.h"
 #include "cli/worker_rules.h"
+#include "kernel/landlock.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -110,17 +112,20 @@ static int rules_add(scmp_filter_ctx filter, enum filter_for which, struct fault
 enum {
     VALUES = COUNT(WORKER_VALUES[0].values),
     VALUES_BLOCK = VALUES + 6, /* instructions for one row */
-    VALUES_LENGTH = COUNT(WORKER_VALUES) * VALUES_BLOCK,
+    VALUES_MOST = (COUNT(WORKER_VALUES) + COUNT(CONTAINED_VALUES) + COUNT(UNSCOPED_VALUES) + COUNT(ALONE_VALUES)) * VALUES_BLOCK,
 };
 
 /* An unconditional rule of libseccomp's swallows those that look at an argument, and "all but these" can't be said in its terms. So what is
  * refused of such calls stands before its program, by hand. It needn't ask for the architecture: all it can say is no, and the program that
  * follows kills the others. */
-static size_t values_write(struct sock_filter *to)
+static size_t values_write(struct sock_filter *to, const struct values_refused *rows, size_t count)
 {
     size_t at = 0;
-    for (size_t i = 0; i < COUNT(WORKER_VALUES); i++) {
-        const struct values_refused *refused = &WORKER_VALUES[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct values_refused *refused = &rows[i];
+        bool none_of = refused->test == VALUES_NONE_OF;
+        uint32_t answer = (uint32_t)(refused->answer != 0 ? refused->answer : EPERM);
+        uint16_t jump = refused->test == VALUES_FROM ? BPF_JMP | BPF_JGE | BPF_K : BPF_JMP | BPF_JEQ | BPF_K;
         uint32_t call = (uint32_t)call_resolve(refused->name, 0);
         uint32_t low_half = (uint32_t)(offsetof(struct seccomp_data, args) + refused->argument * sizeof(uint64_t));
         to[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
@@ -128,15 +133,27 @@ static size_t values_write(struct sock_filter *to)
         to[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, low_half);
         to[at++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, refused->mask);
         for (int v = 0; v < VALUES; v++)
-            to[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, refused->values[v], (unsigned char)(VALUES - v), 0);
-        to[at++] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, 1); /* none of them: to the next row */
-        to[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+            to[at++] = (struct sock_filter)BPF_JUMP(jump, refused->values[v], (unsigned char)(VALUES - v + none_of), 0);
+        to[at++] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, none_of ? 0 : 1); /* to the answer, or to the next row */
+        to[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | answer);
     }
-    assert(at == VALUES_LENGTH);
+    assert(at == count * VALUES_BLOCK);
     return at;
 }
 
-static int program_export(scmp_filter_ctx filter, bool worker, struct sock_filter **ret_program, size_t *ret_length, struct fault *why)
+/* What stands before a worker's program, at this level. */
+static size_t values_all(struct sock_filter *to, const struct plan *plan)
+{
+    size_t at = values_write(to, WORKER_VALUES, COUNT(WORKER_VALUES));
+    if (plan->level != LEVEL_CONTAINED)
+        return at;
+    at += values_write(to + at, CONTAINED_VALUES, COUNT(CONTAINED_VALUES));
+    if (plan->landlock_abi < LANDLOCK_SCOPES)
+        at += values_write(to + at, UNSCOPED_VALUES, COUNT(UNSCOPED_VALUES));
+    return plan->uids ? at : at + values_write(to + at, ALONE_VALUES, COUNT(ALONE_VALUES));
+}
+
+static int program_export(scmp_filter_ctx filter, const struct plan *worker, struct sock_filter **ret_program, size_t *ret_length, struct fault *why)
 {
     OWN_FD file = memfd_create("filter", MFD_CLOEXEC);
     if (file < 0)
@@ -147,15 +164,15 @@ static int program_export(scmp_filter_ctx filter, bool worker, struct sock_filte
     off_t size = lseek(file, 0, SEEK_END);
     if (size <= 0 || (size_t)size % sizeof(struct sock_filter) != 0)
         return fault_set(why, EIO, "lseek", "filter");
-    size_t before = worker ? VALUES_LENGTH : 0;
+    struct sock_filter values[VALUES_MOST];
+    size_t before = worker != NULL ? values_all(values, worker) : 0;
     size_t length = before + (size_t)size / sizeof(struct sock_filter);
     if (length > BPF_MAXINSNS)
         return fault_set(why, E2BIG, "seccomp_export_bpf", "filter");
     struct sock_filter *program = calloc(length, sizeof *program);
     if (program == NULL)
         return fault_set(why, ENOMEM, "calloc", "filter");
-    if (worker)
-        values_write(program);
+    memcpy(program, values, before * sizeof *program);
     if (pread(file, program + before, (size_t)size, 0) != size) {
         free(program);
         return fault_set(why, EIO, "pread", "filter");
@@ -165,7 +182,7 @@ static int program_export(scmp_filter_ctx filter, bool worker, struct sock_filte
     return 0;
 }
 
-int filter_compile(enum filter_for which, struct sock_filter **ret_program, size_t *ret_length, struct fault *why)
+int filter_compile(enum filter_for which, const struct plan *plan, struct sock_filter **ret_program, size_t *ret_length, struct fault *why)
 {
     scmp_filter_ctx filter =
         seccomp_init(which == FILTER_WORKER || which == FILTER_KEEPER ? SCMP_ACT_ERRNO(ENOSYS) : SCMP_ACT_KILL_PROCESS);
@@ -183,7 +200,7 @@ int filter_compile(enum filter_for which, struct sock_filter **ret_program, size
     if (r == 0)
         r = rules_add(filter, which, why);
     if (r == 0)
-        r = program_export(filter, which == FILTER_WORKER, ret_program, ret_length, why);
+        r = program_export(filter, which == FILTER_WORKER ? plan : NULL, ret_program, ret_length, why);
     seccomp_release(filter);
     return r;
 }

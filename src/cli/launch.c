@@ -1,8 +1,11 @@
 #include "cli/launch.h"
 
 #include "base/descriptor.h"
+#include "base/log.h"
 #include "cell/ablation.h"
+#include "cell/sweep.h"
 #include "cli/filter.h"
+#include "cli/level.h"
 #include "kernel/cgroup_find.h"
 #include "wire/front_plan.h"
 
@@ -19,10 +22,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 /* Where slots' uids may lie: far from those of people and packages, below the 2^31 that old programs stumble over, an own random place for
  * each instance, since the kernel counts processes by uid over all containers of a host. */
-enum { UID_BASE_LEAST = 1 << 30, UID_RANGE = 65536, UID_RANGES = 14000, FRONT_UID = 901 };
+enum { UID_BASE_LEAST = 1 << 30, UID_RANGE = 65536, UID_RANGES = 14000 };
 
 /* A worker's socket lies at 1000 and up, out of a script's way; the keeper holds up to twelve descriptors for each slot. */
 enum { DESCRIPTORS_LEAST = 1024, DESCRIPTORS_SLOT = 12, DESCRIPTORS_OTHER = 64 };
@@ -160,7 +164,7 @@ static int plan_make(struct launch *launch)
     if (layers_leave_out(plan) != 0)
         return 1;
 #endif
-    return launch_folders(launch) || share_resolve(plan, s->share);
+    return launch_folders(launch) || share_resolve(plan, s->share) || level_choose(launch);
 }
 
 static int plans_write(struct launch *launch)
@@ -172,7 +176,7 @@ static int plans_write(struct launch *launch)
     int status = 0;
     for (int kind = 0; kind < FILTER_KINDS && status == 0; kind++) {
         struct fault why;
-        if (filter_compile((enum filter_for)kind, &filters[kind], &lengths[kind], &why) < 0) {
+        if (filter_compile((enum filter_for)kind, plan, &filters[kind], &lengths[kind], &why) < 0) {
             errno = why.error;
             status = errno_fail(why.call, why.object);
         }
@@ -191,9 +195,9 @@ static int plans_write(struct launch *launch)
         struct front_plan front = {
             .version = FRONT_PLAN_VERSION,
             .filter_length = (uint32_t)lengths[FILTER_FRONT],
-            .jail = geteuid() == 0,
-            .uid = plan->uid_base + FRONT_UID,
-            .gid = plan->uid_base + FRONT_UID,
+            .jail = plan->level == LEVEL_FULL || plan->uids,
+            .uid = plan->uid_base + UID_FRONT,
+            .gid = plan->uid_base + UID_FRONT,
             .listeners = s->listen_count,
             .slots = plan->slots,
             .queue_max = (uint32_t)s->queue_max,
@@ -241,8 +245,6 @@ static int descriptors_check(const struct settings *settings)
 int launch_prepare(struct launch *launch)
 {
     launch->plan_fd = launch->front_plan_fd = -1;
-    if (geteuid() != 0)
-        return launch_fail("root is needed to make cells (sudo vivary ...): it is given up where scripts run");
     if (descriptors_check(&launch->settings) != 0)
         return 1;
     char error[512];
@@ -254,11 +256,6 @@ int launch_prepare(struct launch *launch)
         return 1;
     }
     host_probe(&launch->host);
-    const struct host *host = &launch->host;
-    if (!host->user || !host->pid || !host->mnt || !host->net || !host->ipc || !host->uts || !host->cgroup || !host->proc_subset ||
-        !host->seccomp_filter)
-        return launch_fail(
-            "this host can't hold scripts at level full, the only one there is so far: `vivary doctor` says what is missing");
     return plan_make(launch) || plans_write(launch);
 }
 
@@ -323,8 +320,26 @@ int launch_front(const struct launch *launch, int keeper, const int *listeners, 
     return program_start(launch, "vivary-front", fds, 2 + count, ret_pid);
 }
 
+/* Runs that a killed keeper has left: no namespace ended them. */
+static void runs_clear(const struct plan *plan)
+{
+    if (plan->level != LEVEL_CONTAINED || access(plan->folder, F_OK) < 0)
+        return;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct fault why = { 0 };
+        if (slots_sweep(plan, 0, plan->slots, &why) < 0)
+            log_fault("sweep_failed", &why);
+        slots_remove(plan);
+        _exit(0);
+    }
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
 void launch_clear(const struct launch *launch)
 {
+    runs_clear(&launch->plan);
     for (int kind = 0; kind < GROUP_KINDS; kind++) {
         const char *group = launch->plan.group[kind];
         if (group[0] == '\0')

@@ -33,7 +33,7 @@ int launch_keeper(const struct launch *launch, pid_t *ret_pid, int *ret_front, i
 /* Starts a front on listening sockets; `keeper` stays the caller's. */
 int launch_front(const struct launch *launch, int keeper, const int *listeners, uint32_t count, pid_t *ret_pid);
 
-/* Removes what a keeper that was killed has left: its cgroups. */
+/* Removes what a keeper that was killed has left: its runs and their folders, its cgroups. */
 void launch_clear(const struct launch *launch);
 
 #endif

@@ -24,7 +24,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-enum { START_MS_MAX = 120000, RUN_UID = 902 };
+enum { START_MS_MAX = 120000 };
 
 struct text {
     char *at;
@@ -237,7 +237,8 @@ int run_main(int argc, char **argv)
     pid_t pid = fork();
     if (pid == 0) {
         /* A child without privileges talks with the worker; this process stays to clear away, as only root can. */
-        bool ready_now = privileges_drop(launch.plan.uid_base + RUN_UID) == 0 && ready_wait(keeper, fds, &ready) == 0;
+        bool own = launch.plan.level == LEVEL_FULL || launch.plan.uids; /* else there are no privileges */
+        bool ready_now = (!own || privileges_drop(launch.plan.uid_base + UID_RUN) == 0) && ready_wait(keeper, fds, &ready) == 0;
         _exit(ready_now ? script_run(&launch, keeper, &ready, fds, &script, json) : 1);
     }
     close(keeper);

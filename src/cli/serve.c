@@ -5,6 +5,7 @@
 #include "base/descriptor.h"
 #include "base/log.h"
 #include "cli/launch.h"
+#include "cli/level.h"
 #include "settings/address.h"
 #include "settings/option.h"
 
@@ -43,10 +44,13 @@ static void announce(struct supervisor *supervisor)
         snprintf(address, sizeof address, "http://%s", shown);
         snprintf(curl, sizeof curl, "http://%s", shown);
     }
-    printf("Vivary serves on %s (Python %s, preloaded: %s, isolation: full%s%s). "
+    char layers[LEVEL_TEXT_MAX], unbounded[LEVEL_TEXT_MAX];
+    level_layers(&launch->plan, layers);
+    level_unbounded(&launch->plan, unbounded);
+    printf("Vivary serves on %s (Python %s, preloaded: %s, isolation: %s: %s%s%s). "
            "Try: curl %s/execute -d '{\"script\": \"def main(): return {\\\"answer\\\": 42}\"}'\n",
            address, launch->python.version, launch->python.packages[0] != '\0' ? launch->python.packages : "nothing",
-           launch->plan.landlock_abi == 0 ? ", without Landlock" : "", launch->plan.cgroup_version == 0 ? ", without cgroup limits" : "",
+           level_name(&launch->plan), layers, unbounded[0] != '\0' ? "; not bounded: " : "", unbounded,
            curl);
     fflush(stdout);
     supervisor->announced = true;

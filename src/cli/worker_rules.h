@@ -6,6 +6,8 @@
 #ifndef VIVARY_CLI_WORKER_RULES_H
 #define VIVARY_CLI_WORKER_RULES_H
 
+#include "cell/numbers.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -171,6 +173,8 @@ static const struct syscall_rule WORKER_RULES[] = {
 };
 /* clang-format on */
 
+enum values_test { VALUES_ANY_OF, VALUES_NONE_OF, VALUES_FROM /* the first, upwards */ };
+
 /* Values of an argument that are refused, of calls that are else allowed. They are compared by the bits of the mask. A list that is shorter
  * repeats its last. */
 struct values_refused {
@@ -178,6 +182,8 @@ struct values_refused {
     unsigned argument;
     uint32_t mask;
     uint32_t values[4];
+    enum values_test test;
+    int answer; /* an errno; 0: EPERM */
 };
 
 #define ALL_BITS 0xffffffffU
@@ -208,6 +214,47 @@ static const struct values_refused WORKER_VALUES[] = {
     /* Merging equal pages tells what others hold (CVE-2015-2877); the next two take pages of the machine away. */
     { "madvise", 2, ALL_BITS, { 12 /* MERGEABLE */, 100 /* HWPOISON */, 101 /* SOFT_OFFLINE */, 101 } },
     { "preadv2", 5, 8, ONE(8) }, /* RWF_NOWAIT: whether others have read a file, as mincore tells */
+};
+
+/* Where no mount makes /tmp a run's own, two descriptors do (place.h), and no child process may lose them: to close them says that they
+ * aren't there, and libc closes one by one, up to RLIMIT_NOFILE, where close_range isn't known. */
+#define PLACES { CELL_TMP_FD, CELL_RUNTIME_FD, CELL_RUNTIME_FD, CELL_RUNTIME_FD }
+#define ALWAYS(call, error) { call, 0, 0, ONE(0), VALUES_ANY_OF, error }
+static const struct values_refused CONTAINED_VALUES[] = {
+    { "close", 0, ALL_BITS, PLACES, VALUES_ANY_OF, EBADF }, { "dup2", 1, ALL_BITS, PLACES, VALUES_ANY_OF, EBADF },
+    { "dup3", 1, ALL_BITS, PLACES, VALUES_ANY_OF, EBADF }, { "fcntl", 0, ALL_BITS, PLACES, VALUES_ANY_OF, EBADF },
+    { "close_range", 1, ALL_BITS, ONE(CELL_TMP_FD), VALUES_FROM, ENOSYS },
+    /* Without a user namespace of the worker's own, these are what a capability that was left to it would be used with. */
+    ALWAYS("setuid", EPERM), ALWAYS("setgid", EPERM), ALWAYS("setreuid", EPERM), ALWAYS("setregid", EPERM), ALWAYS("setresuid", EPERM),
+    ALWAYS("setresgid", EPERM), ALWAYS("setgroups", EPERM),
+    /* Memory that counts for nobody: without a memory cgroup, nothing adds it up. */
+    ALWAYS("memfd_create", EPERM),
+    /* Disk space in one call, faster than it is looked at. libc writes instead. */
+    ALWAYS("fallocate", EOPNOTSUPP),
+};
+
+/* Below ABI 6 Landlock doesn't keep abstract sockets apart, and there is no network namespace that would. */
+static const struct values_refused UNSCOPED_VALUES[] = { ALWAYS("socket", EACCES) };
+
+/* One uid for all: the kernel lets a process act on others of its uid, the service's own among them. So a run is one process, and acts on
+ * itself alone. */
+
+#define SELF { CELL_SELF_PID, CELL_SELF_PID, CELL_SELF_PID, CELL_SELF_PID }
+#define SELF_OR_ZERO { CELL_SELF_PID, 0, 0, 0 }
+static const struct values_refused ALONE_VALUES[] = {
+    ALWAYS("fork", EPERM), ALWAYS("vfork", EPERM), ALWAYS("execve", EPERM), ALWAYS("execveat", EPERM),
+    { "clone", 0, CLONE_THREAD, ONE(0), VALUES_ANY_OF, EPERM },
+    { "kill", 0, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM }, { "tgkill", 0, ALL_BITS, SELF, VALUES_NONE_OF, EPERM },
+    ALWAYS("tkill", EPERM), { "rt_sigqueueinfo", 0, ALL_BITS, SELF, VALUES_NONE_OF, EPERM },
+    { "rt_tgsigqueueinfo", 0, ALL_BITS, SELF, VALUES_NONE_OF, EPERM }, ALWAYS("pidfd_open", EPERM), ALWAYS("pidfd_send_signal", EPERM),
+    { "sched_setaffinity", 0, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM },
+    { "sched_setparam", 0, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM },
+    { "sched_setscheduler", 0, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM },
+    { "setpriority", 0, ALL_BITS, ONE(0), VALUES_NONE_OF, EPERM }, /* which: PRIO_PROCESS, not all of a user's */
+    { "setpriority", 1, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM }, { "setpgid", 0, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM },
+    /* A file's owner is sent SIGKILL when there is something to read: no call of kill's family is needed. */
+    { "fcntl", 1, ALL_BITS, { F_SETOWN, F_SETOWN_EX, F_SETSIG, F_SETSIG }, VALUES_ANY_OF, EPERM },
+    ALWAYS("socket", EACCES),
 };
 /* clang-format on */
 

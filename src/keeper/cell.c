@@ -5,6 +5,7 @@
 #include "base/passing.h"
 #include "cell/ablation.h"
 #include "cell/init.h"
+#include "cell/sweep.h"
 #include "keeper/keeper.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -101,7 +103,7 @@ static int pipe_make(int *ret_read, int *ret_write, struct fault *why)
 int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
 {
     struct slot *slot = &keeper->slots[number];
-    uid_t uid = keeper->plan->uid_base + CELL_SLOT_UID + number;
+    uid_t uid = keeper->plan->uid_base + UID_SLOT + number;
     OWN_FD worker_socket = -1;
     OWN_FD front_socket = -1;
     OWN_FD out_read = -1;
@@ -123,8 +125,10 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
         r = pipe_make(&status_read, &status_write, why);
     if (r < 0)
         return r;
-    /* A script may open /dev/stdout, and the pipe asks its uid like a file. */
-    if (fchown(out_write, uid, uid) < 0 || fchown(err_write, uid, uid) < 0)
+    /* A script may open /dev/stdout, and the pipe asks its uid like a file. Without CAP_CHOWN, which a container may not have, the pipe is
+     * open to all who have a name for it: those that hold it. */
+    if ((fchown(out_write, uid, uid) < 0 || fchown(err_write, uid, uid) < 0) &&
+        (fchmod(out_write, 0622) < 0 || fchmod(err_write, 0622) < 0))
         return fault_set(why, errno, "fchown", "stdout");
     if (fcntl(status_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(out_read, F_SETFL, O_NONBLOCK) < 0 ||
         fcntl(err_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(front_socket, F_SETFL, O_NONBLOCK) < 0)
@@ -135,19 +139,22 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
     slot->status = 0;
     slot->worker_forked = false;
     slot->deadline_ns = clock_ns() + JAILING_MS_MAX * NS_PER_MS;
-    r = init_start(keeper, slot, status_write, why);
-    if (r < 0)
-        return r;
-    /* From here on there is something to kill: the slot is no longer empty, whatever fails. */
-    slot->state = SLOT_KILLING;
     struct epoll_event of_status = { .events = EPOLLIN, .data.u64 = number };
     struct epoll_event of_init = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_INIT + number };
-    if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, status_read, &of_status) < 0 ||
-        epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, slot->init_fd, &of_init) < 0)
-        r = fault_set(why, errno, "epoll_ctl", "cell");
-    if (r < 0) {
-        pidfd_send_signal(slot->init_fd, SIGKILL, NULL, 0);
-        return r;
+    if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, status_read, &of_status) < 0)
+        return fault_set(why, errno, "epoll_ctl", "cell");
+    slot->swept = false;
+    if (keeper->plan->level == LEVEL_FULL) {
+        r = init_start(keeper, slot, status_write, why);
+        if (r < 0)
+            return r;
+        /* From here on there is something to kill: the slot is no longer empty, whatever fails. */
+        slot->state = SLOT_KILLING;
+        if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, slot->init_fd, &of_init) < 0) {
+            r = fault_set(why, errno, "epoll_ctl", "cell");
+            pidfd_send_signal(slot->init_fd, SIGKILL, NULL, 0);
+            return r;
+        }
     }
     slot->state = SLOT_MAKING;
     slot->worker[FORK_SOCKET] = fd_take(&worker_socket);
@@ -158,23 +165,34 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
     slot->given[0] = fd_take(&front_socket);
     slot->given[1] = fd_take(&out_read);
     slot->given[2] = fd_take(&err_read);
-    return 0;
+    return keeper->plan->level == LEVEL_FULL ? 0 : cell_order(keeper, number, why); /* else its init says when */
 }
 
 int cell_order(struct keeper *keeper, uint32_t number, struct fault *why)
 {
     struct slot *slot = &keeper->slots[number];
-    int fds[FORK_FDS + GROUP_KINDS];
-    for (size_t i = 0; i < FORK_INIT; i++)
+    uint32_t count = fork_fds(keeper->plan);
+    int fds[FORK_FDS_MAX + GROUP_KINDS];
+    OWN_FD tmp = -1;
+    OWN_FD runtime = -1;
+    for (size_t i = 0; i < FORK_KEPT; i++)
         fds[i] = slot->worker[i];
-    fds[FORK_INIT] = slot->init_fd;
+    if (keeper->plan->level == LEVEL_FULL) {
+        fds[FORK_INIT] = slot->init_fd;
+    } else {
+        int r = slot_open(keeper->plan, number, &tmp, &runtime, why);
+        if (r < 0)
+            return r;
+        fds[FORK_TMP] = tmp;
+        fds[FORK_RUNTIME] = runtime;
+    }
     for (uint32_t i = 0; i < keeper->group_count; i++)
-        fds[FORK_FDS + i] = slot->groups[i];
+        fds[count + i] = slot->groups[i];
     struct fork_order order = { .kind = WIRE_FORK, .slot = number, .generation = slot->generation };
-    int r = passing_send(keeper->zygote, &order, sizeof order, fds, FORK_FDS + keeper->group_count);
+    int r = passing_send(keeper->zygote, &order, sizeof order, fds, count + keeper->group_count);
     if (r < 0)
         return fault_set(why, -r, "sendmsg", "zygote");
-    for (size_t i = 0; i < FORK_INIT; i++)
+    for (size_t i = 0; i < FORK_KEPT; i++)
         fd_close(&slot->worker[i]); /* so that the worker's end is seen: nobody else holds its pipes */
     slot->worker_forked = true;
     slot->state = SLOT_JAILING;

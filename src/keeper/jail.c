@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static const int KEPT[] = {
+static const int KEPT_FULL[] = {
     CAP_SYS_ADMIN,       /* mounts of the template; namespaces; entering the zygote's */
     CAP_SYS_CHROOT,      /* setns(2) asks for it when a mount namespace is entered */
     CAP_SETUID,          /* a uid_map of more than its own uid */
@@ -21,15 +21,28 @@ static const int KEPT[] = {
     CAP_DAC_OVERRIDE,    /* cgroup folders that were delegated to another user */
 };
 
-static int capabilities_keep(struct fault *why)
+/* Of a container's fourteen. */
+static const int KEPT_CONTAINED[] = {
+    CAP_SETUID,       /* uids of slots, zygote and killers; whose files are touched */
+    CAP_SETGID,       /* their groups */
+    CAP_KILL,         /* workers have other uids; so has the zygote, which is to die with the keeper */
+    CAP_SETPCAP,      /* handed on: workers empty their bounding set */
+    CAP_CHOWN,        /* a worker's pipes belong to its slot's uid */
+    CAP_DAC_OVERRIDE, /* the watcher looks into folders that a script has shut */
+};
+
+static int capabilities_keep(const struct plan *plan, struct fault *why)
 {
+    bool full = plan->level == LEVEL_FULL;
+    const int *list = full ? KEPT_FULL : KEPT_CONTAINED;
+    size_t count = full ? sizeof KEPT_FULL / sizeof *KEPT_FULL : sizeof KEPT_CONTAINED / sizeof *KEPT_CONTAINED;
     uint64_t kept = 0;
-    for (size_t i = 0; i < sizeof KEPT / sizeof *KEPT; i++)
-        kept |= UINT64_C(1) << KEPT[i];
+    for (size_t i = 0; i < count; i++)
+        kept |= UINT64_C(1) << list[i];
     for (int capability = 0; capability < 64; capability++)
         if ((kept >> capability & 1) == 0 && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) {
-            if (errno == EINVAL)
-                break; /* past the last that this kernel knows */
+            if (errno == EINVAL || (!full && errno == EPERM))
+                break; /* past the last that this kernel knows; or the container kept CAP_SETPCAP, and no_new_privs has to do */
             return fault_set(why, errno, "prctl", "PR_CAPBSET_DROP");
         }
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -47,7 +60,7 @@ static int capabilities_keep(struct fault *why)
 
 int keeper_jail(const struct keeper *keeper, struct fault *why)
 {
-    int r = capabilities_keep(why);
+    int r = capabilities_keep(keeper->plan, why);
     if (r < 0)
         return r;
     if (!layer_left_out(keeper->plan, LAYER_NO_NEW_PRIVS) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -31,9 +31,12 @@ struct slot {
     bool worker_forked;      /* ordered from the zygote, its end not yet reported */
     enum died_why why;       /* what ended the cell */
     int32_t status;          /* of the worker, as of wait(2) */
-    int init_fd;             /* pidfd of the cell's pid 1; -1: none */
+    int init_fd;             /* full: pidfd of the cell's pid 1; contained: of the worker; -1: none */
+    pid_t sweeper;           /* contained: clears away what the run has left; 0: none */
+    bool swept;
+    uint64_t sweep_ns; /* no new sweeper before this */
     int status_fd;           /* where init and worker say that they are done with their part, as struct fault */
-    int worker[FORK_INIT];   /* the worker's ends, until the zygote has the order */
+    int worker[FORK_KEPT];   /* the worker's ends, until the zygote has the order */
     int given[3];            /* the front's ends, until it is told: socket, stdout, stderr */
     int groups[GROUP_KINDS]; /* cgroup.procs, for all cells of this slot */
     int cpu_usage;           /* the cgroup's account of processor time */
@@ -44,6 +47,7 @@ struct slot {
 #define KEEPER_TAG_FRONT (UINT64_C(2) << 32)
 #define KEEPER_TAG_ZYGOTE (UINT64_C(3) << 32)
 #define KEEPER_TAG_SIGNALS (UINT64_C(4) << 32)
+#define KEEPER_TAG_WATCHER (UINT64_C(5) << 32)
 
 struct keeper {
     const struct plan *plan;
@@ -59,6 +63,9 @@ struct keeper {
     uint64_t retry_ns;    /* no new cell before this */
     uint64_t cpu_look_ns; /* nor a look at the runs' processor time */
     unsigned failures;    /* in a row */
+    struct watched *watched; /* contained: shared with the watcher */
+    int watcher;             /* its socket; -1: none */
+    pid_t watcher_pid;
     bool told_ready, stopping;
 };
 
@@ -67,11 +74,30 @@ int keeper_jail(const struct keeper *keeper, struct fault *why);
 
 /* zygote.c: starts a zygote, which will say WIRE_WARM on keeper->zygote. 0 or -errno. */
 int zygote_start(struct keeper *keeper, struct fault *why);
+/* Its program, in the process that is to be it, with nothing open but these two and the log. Returns only on failure. */
+int zygote_exec(const struct plan *plan, int socket, int plan_fd, struct fault *why);
+/* zygote_full.c, zygote_contained.c: in a child of the keeper, make a zygote that is the keeper's child too, until its program begins. */
+int zygote_launch_full(const struct plan *plan, int socket, int plan_fd, pid_t *ret_pid, struct fault *why);
+int zygote_launch_contained(const struct plan *plan, int socket, int plan_fd, pid_t *ret_pid, struct fault *why);
 
 /* cell.c: starts to make a cell for an empty slot. On failure the slot is empty again, or being killed. */
 int cell_start(struct keeper *keeper, uint32_t slot, struct fault *why);
 /* Orders its worker, once its init has made it. */
 int cell_order(struct keeper *keeper, uint32_t slot, struct fault *why);
+
+/* contained.c: what a slot costs where no namespace and no cgroup bounds it. A sweeper for a slot whose worker is reaped; true once it is
+ * through. */
+bool slot_sweep(struct keeper *keeper, uint32_t slot);
+int contained_prepare(struct keeper *keeper, struct fault *why);
+/* Ends all runs, once the zygote was sent SIGKILL. */
+void contained_stop(struct keeper *keeper);
+/* Reaps sweepers, the watcher and orphans. */
+void strays_reap(struct keeper *keeper);
+
+/* watch.c: a process that adds up what the runs use, and says which uses too much. 0 or -errno. */
+int watcher_start(struct keeper *keeper, struct fault *why);
+void watcher_tell(const struct keeper *keeper, uint32_t slot); /* a run has begun in the slot, or ended */
+void watcher_read(struct keeper *keeper, void (*over)(struct keeper *keeper, uint32_t slot, enum died_why why));
 
 /* cgroup.c: the slots' groups. */
 int groups_make(struct keeper *keeper, struct fault *why);

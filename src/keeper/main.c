@@ -41,26 +41,36 @@ static void slot_kill(struct slot *slot, enum died_why why)
         pidfd_send_signal(slot->init_fd, SIGKILL, NULL, 0); /* all of its pid namespace dies with it: pid_namespaces(7) */
 }
 
+/* Whether nothing of the cell is left: its init is reaped, and the worker, which is the zygote's child, too. At level contained a sweeper
+ * sees to what that worker started. */
+static bool slot_is_empty(struct keeper *keeper, uint32_t number)
+{
+    const struct slot *slot = &keeper->slots[number];
+    if (slot->state != SLOT_KILLING || slot->worker_forked)
+        return false;
+    return keeper->plan->level == LEVEL_CONTAINED ? slot_sweep(keeper, number) : slot->init_dead;
+}
+
 static void zygote_kill(struct keeper *keeper)
 {
     if (keeper->zygote_pid != 0)
         kill(keeper->zygote_pid, SIGKILL); /* and with this pid 1 of theirs, all its workers */
 }
 
-/* Nothing of the cell is left: its init is reaped, and the worker, which is the zygote's child, too. */
 static void slot_settle(struct keeper *keeper, uint32_t number)
 {
     struct slot *slot = &keeper->slots[number];
-    if (slot->state != SLOT_KILLING || !slot->init_dead || slot->worker_forked)
+    if (!slot_is_empty(keeper, number))
         return;
     bool known = slot->given[0] < 0; /* the front was told of it */
     fd_close(&slot->init_fd);
     fd_close(&slot->status_fd);
     for (size_t i = 0; i < 3; i++)
         fd_close(&slot->given[i]);
-    for (size_t i = 0; i < FORK_INIT; i++)
+    for (size_t i = 0; i < FORK_KEPT; i++)
         fd_close(&slot->worker[i]);
     slot->state = SLOT_EMPTY;
+    watcher_tell(keeper, number);
     if (known && keeper->front >= 0) {
         struct died died = { .kind = WIRE_DIED, .slot = number, .generation = slot->generation, .why = slot->why, .status = slot->status };
         int r = passing_send(keeper->front, &died, sizeof died, NULL, 0);
@@ -179,6 +189,7 @@ static void front_read(struct keeper *keeper)
                     uint64_t latest = clock_ns() + keeper->plan->deadline_ms * NS_PER_MS;
                     slot->deadline_ns = taken.deadline_ns < latest ? taken.deadline_ns : latest;
                     slot->cpu_base_ns = group_cpu_ns(keeper, slot);
+                    watcher_tell(keeper, taken.slot);
                 }
             } else if (message.kind == WIRE_DONE && done_valid(&message, (size_t)got, &bounds, &done)) {
                 struct slot *slot = &keeper->slots[done.slot];
@@ -198,6 +209,19 @@ static void front_read(struct keeper *keeper)
     }
 }
 
+/* Takes the pidfd of a worker that is expected. */
+static bool worker_born(struct keeper *keeper, const struct exited *born, int pidfd)
+{
+    struct slot *slot = &keeper->slots[born->slot];
+    if (born->generation != slot->generation || !slot->worker_forked || slot->init_fd >= 0 || keeper->plan->level != LEVEL_CONTAINED)
+        return false;
+    slot->init_fd = pidfd;
+    slot->init_dead = false;
+    if (slot->state == SLOT_KILLING)
+        pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+    return true;
+}
+
 static void zygote_read(struct keeper *keeper)
 {
     const struct wire_bounds bounds = { .slots = keeper->plan->slots };
@@ -208,9 +232,12 @@ static void zygote_read(struct keeper *keeper)
         ssize_t got = passing_receive(keeper->zygote, &message, sizeof message, fds, &count);
         if (got == -EAGAIN)
             return;
+        bool valid = got > 0 && exited_valid(&message, (size_t)got, &bounds, &exited);
+        if (valid && exited.kind == WIRE_BORN && count == 1 && worker_born(keeper, &exited, fds[0]))
+            continue;
         for (size_t i = 0; got > 0 && i < count; i++)
             close(fds[i]);
-        if (got <= 0 || count > 0 || !exited_valid(&message, (size_t)got, &bounds, &exited)) {
+        if (!valid || count > 0) {
             if (got > 0)
                 log_line("error", "zygote_spoke_nonsense", "length=%zd", got);
             fd_close(&keeper->zygote);
@@ -245,6 +272,8 @@ static int slots_tend(struct keeper *keeper)
         keeper->cpu_look_ns = now + CPU_LOOK_MS * NS_PER_MS;
     for (uint32_t i = 0; i < keeper->plan->slots; i++) {
         struct slot *slot = &keeper->slots[i];
+        if (slot->state == SLOT_KILLING && slot->sweep_ns > now && slot->sweep_ns - now < wait_ns)
+            wait_ns = slot->sweep_ns - now; /* a sweeper that failed is followed by another */
         if (slot->state != SLOT_MAKING && slot->state != SLOT_JAILING && slot->state != SLOT_RUNNING)
             continue;
         if (now >= slot->deadline_ns) {
@@ -293,6 +322,7 @@ static int slots_tend(struct keeper *keeper)
         }
         if (cell_start(keeper, i, &why) < 0) {
             cell_failed(keeper, &why);
+            slot_kill(&keeper->slots[i], DIED_EXITED);
             wait_ns = RETRY_MS * NS_PER_MS;
             break;
         }
@@ -337,7 +367,7 @@ static int keeper_prepare(struct keeper *keeper, struct fault *why)
         struct slot *slot = &keeper->slots[i];
         slot->init_fd = slot->status_fd = slot->cpu_usage = -1;
         slot->given[0] = slot->given[1] = slot->given[2] = -1;
-        for (size_t k = 0; k < FORK_INIT; k++)
+        for (size_t k = 0; k < FORK_KEPT; k++)
             slot->worker[k] = -1;
     }
     /* Some ten descriptors a slot; the hard limit may not be raised everywhere, so it is used as far as it goes. */
@@ -365,7 +395,15 @@ static int keeper_prepare(struct keeper *keeper, struct fault *why)
         epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, keeper->signals, &of_signals) < 0)
         return fault_set(why, errno, "epoll_ctl", "keeper");
     r = groups_make(keeper, why);
-    return r < 0 ? r : keeper_jail(keeper, why);
+    if (r == 0)
+        r = keeper_jail(keeper, why);
+    return r < 0 || keeper->plan->level == LEVEL_FULL ? r : contained_prepare(keeper, why);
+}
+
+static void run_over(struct keeper *keeper, uint32_t number, enum died_why why)
+{
+    log_line("info", "run_over_limit", "slot=%u limit=%s", number, why == DIED_MEMORY ? "memory" : why == DIED_DISK ? "disk" : "cpu");
+    slot_kill(&keeper->slots[number], why);
 }
 
 static void signals_read(struct keeper *keeper)
@@ -384,6 +422,8 @@ static void keeper_stop(struct keeper *keeper)
     for (uint32_t i = 0; i < keeper->plan->slots; i++)
         slot_kill(&keeper->slots[i], DIED_DONE);
     uint64_t end = clock_ns() + STOP_MS_MAX * NS_PER_MS;
+    if (keeper->plan->level == LEVEL_CONTAINED)
+        contained_stop(keeper);
     while (clock_ns() < end) {
         int status;
         pid_t pid = waitpid(-1, &status, WNOHANG);
@@ -400,7 +440,7 @@ static void keeper_stop(struct keeper *keeper)
 
 int main(void)
 {
-    struct keeper keeper = { .front = KEEPER_FRONT_FD, .news = KEEPER_NEWS_FD, .zygote = -1, .zygote_fd = -1 };
+    struct keeper keeper = { .front = KEEPER_FRONT_FD, .news = KEEPER_NEWS_FD, .zygote = -1, .zygote_fd = -1, .watcher = -1 };
     struct fault why = { 0 };
     log_start("keeper");
     if (keeper_prepare(&keeper, &why) < 0) {
@@ -429,6 +469,8 @@ int main(void)
                 signals_read(&keeper);
             else if (tag == KEEPER_TAG_ZYGOTE)
                 zygote_read(&keeper);
+            else if (tag == KEEPER_TAG_WATCHER)
+                watcher_read(&keeper, run_over);
             else if (tag - number == KEEPER_TAG_INIT)
                 init_reap(&keeper, number);
             else if (keeper.slots[number].status_fd >= 0)
@@ -436,6 +478,8 @@ int main(void)
         }
         zygote_read(&keeper); /* what it said of workers comes before its own end, and that of their cells */
         zygote_reap(&keeper);
+        if (keeper.plan->level == LEVEL_CONTAINED)
+            strays_reap(&keeper);
         for (uint32_t i = 0; i < keeper.plan->slots; i++)
             slot_settle(&keeper, i);
     }

@@ -1,10 +1,9 @@
-/* Starting a zygote: the operator's own Python, as root of a user namespace that has nothing of the host's but the template's files. */
+/* Starting a zygote: the operator's own Python. */
 #include "keeper/keeper.h"
 
 #include "base/clock.h"
 #include "base/descriptor.h"
-#include "cell/ablation.h"
-#include "cell/root.h"
+#include "cell/cell.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,23 +21,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ZYGOTE_UIDS 65536U
-
 struct report {
     pid_t pid;
     struct fault why;
 };
-
-static int map_write(pid_t pid, const char *file, uint32_t base, struct fault *why)
-{
-    char path[64], map[64];
-    snprintf(path, sizeof path, ROOT_OLD "/proc/%d/%s", (int)pid, file);
-    int length = snprintf(map, sizeof map, "0 %u %u", base, ZYGOTE_UIDS);
-    OWN_FD fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return fault_set(why, errno, "open", file);
-    return write(fd, map, (size_t)length) == length ? 0 : fault_set(why, errno, "write", file);
-}
 
 /* The environment is made up: nothing of the operator's reaches a script, but what makes numerics right on this processor. */
 static char **environment_make(void)
@@ -63,22 +49,8 @@ static char **environment_make(void)
     return made;
 }
 
-static int zygote_become(const struct plan *plan, int socket, int plan_fd, int go, struct fault *why)
+int zygote_exec(const struct plan *plan, int socket, int plan_fd, struct fault *why)
 {
-    char word;
-    if (read(go, &word, 1) != 1)
-        return fault_set(why, EPIPE, "read", "uid map");
-    if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0)
-        return fault_set(why, errno, "setresuid", "zygote");
-    int r = root_enter(why);
-    if (r < 0)
-        return r;
-    if (!layer_left_out(plan, LAYER_UTS) && sethostname("vivary", 6) < 0)
-        return fault_set(why, errno, "sethostname", "vivary");
-    bool gains = layer_left_out(plan, LAYER_NO_NEW_PRIVS);
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || (!gains && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
-        return fault_set(why, errno, "prctl", "zygote");
-
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -90,48 +62,16 @@ static int zygote_become(const struct plan *plan, int socket, int plan_fd, int g
     if (empty < 0 || spare < 0 || spare_plan < 0 || dup2(empty, 0) < 0 || dup2(empty, 1) < 0 || dup2(spare, ZYGOTE_KEEPER_FD) < 0 ||
         dup2(spare_plan, ZYGOTE_PLAN_FD) < 0)
         return fault_set(why, errno, "dup2", "zygote's descriptors");
-    if (close_range(ZYGOTE_PLAN_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+    if (close_range(ZYGOTE_PLAN_FD + 1, CELL_TMP_FD - 1, CLOSE_RANGE_CLOEXEC) < 0 ||
+        close_range(CELL_RUNTIME_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         return fault_set(why, errno, "close_range", "zygote");
 
-    char *arguments[] = {
-        (char *)plan->python, "-I", "-B", "-c", "import sys; sys.path.insert(0, '/vivary'); from vivary import zygote; zygote.main()", NULL
-    };
+    char program[PLAN_PATH_MAX + 128];
+    snprintf(program, sizeof program, "import sys; sys.path.insert(0, '%s'); from vivary import zygote; zygote.main()",
+             plan->level == LEVEL_FULL ? "/vivary" : plan->library);
+    char *arguments[] = { (char *)plan->python, "-I", "-B", "-c", program, NULL };
     execve(plan->python, arguments, environment_make());
     return fault_set(why, errno, "execve", plan->python);
-}
-
-/* Runs in a child of the keeper that ends when the zygote is on its way. */
-static int zygote_launch(const struct plan *plan, int socket, int plan_fd, pid_t *ret_pid, struct fault *why)
-{
-    if (unshare(CLONE_NEWNS) < 0)
-        return fault_set(why, errno, "unshare", "mount");
-    int r = root_make(plan, why);
-    if (r < 0)
-        return r;
-    int go[2];
-    if (pipe2(go, O_CLOEXEC) < 0)
-        return fault_set(why, errno, "pipe2", "go");
-    /* CLONE_PARENT: the keeper's child, to be reaped by it. A fork but for the flags: this process has one thread and doesn't use its tid.
-     */
-    unsigned long kinds = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
-    long pid = syscall(SYS_clone, CLONE_PARENT | namespaces_of(plan, kinds) | SIGCHLD, NULL, NULL, NULL, NULL);
-    if (pid < 0)
-        return fault_set(why, errno, "clone", "zygote");
-    if (pid == 0) {
-        close(go[1]);
-        if (zygote_become(plan, socket, plan_fd, go[0], why) < 0) {
-            dprintf(STDERR_FILENO, "level=error process=zygote event=zygote_failed call=%s object=%s errno=%s\n", why->call, why->object,
-                    strerrorname_np(why->error));
-            _exit(1);
-        }
-    }
-    r = map_write((pid_t)pid, "uid_map", plan->uid_base, why);
-    if (r == 0)
-        r = map_write((pid_t)pid, "gid_map", plan->uid_base, why);
-    if (r == 0 && write(go[1], "", 1) != 1)
-        r = fault_set(why, errno, "write", "go");
-    *ret_pid = (pid_t)pid; /* known to the keeper even on failure, to be killed */
-    return r;
 }
 
 int zygote_start(struct keeper *keeper, struct fault *why)
@@ -151,7 +91,10 @@ int zygote_start(struct keeper *keeper, struct fault *why)
         return fault_set(why, errno, "fork", "zygote");
     if (launcher == 0) {
         struct report report = { 0 };
-        if (zygote_launch(keeper->plan, theirs, KEEPER_PLAN_FD, &report.pid, &report.why) == 0)
+        int r = keeper->plan->level == LEVEL_FULL
+                    ? zygote_launch_full(keeper->plan, theirs, KEEPER_PLAN_FD, &report.pid, &report.why)
+                    : zygote_launch_contained(keeper->plan, theirs, KEEPER_PLAN_FD, &report.pid, &report.why);
+        if (r == 0)
             report.why.error = 0;
         _exit(write(report_write, &report, sizeof report) == sizeof report ? 0 : 1);
     }

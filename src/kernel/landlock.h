@@ -27,6 +27,8 @@
 #define LANDLOCK_SCOPE_SIGNAL (1ULL << 1)
 #endif
 
+enum { LANDLOCK_SCOPES = 6 }; /* the ABI that first keeps signals and abstract sockets within the domain */
+
 /* struct landlock_ruleset_attr as of ABI 6. */
 struct landlock_ruleset_attr_full {
     uint64_t handled_access_fs, handled_access_net, scoped;

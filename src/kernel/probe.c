@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 
 enum { PROBE_SECONDS_MAX = 5 };
 
@@ -125,6 +126,30 @@ static bool seccomp_try(int flags)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
 }
 
+static bool uids_try(int flags)
+{
+    (void)flags;
+    const long other = 1 << 30;
+    pid_t pid = fork();
+    if (pid == 0) { /* of another uid, waiting to be ended by root */
+        if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, other, other, other) < 0 ||
+            syscall(SYS_setresuid, other, other, other) < 0)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    int status = 0;
+    char path[32];
+    snprintf(path, sizeof path, "/proc/%d", (int)pid);
+    struct stat owner;
+    /* It has another uid in a moment; the alarm bounds this. A process that is a zombie has failed. */
+    while (pid > 0 && waitpid(pid, &status, WNOHANG) == 0 && (stat(path, &owner) < 0 || owner.st_uid != (uid_t)other)) {
+        const struct timespec moment = { .tv_nsec = 200000 };
+        nanosleep(&moment, NULL);
+    }
+    return pid > 0 && kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status);
+}
+
 void host_probe(struct host *ret_host)
 {
     *ret_host = (struct host) { 0 };
@@ -142,6 +167,7 @@ void host_probe(struct host *ret_host)
     ret_host->overlay = probe_run(overlay_try, 0);
     ret_host->proc_subset = probe_run(proc_try, 0);
     ret_host->seccomp_filter = probe_run(seccomp_try, 0);
+    ret_host->other_uids = probe_run(uids_try, 0);
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     ret_host->landlock_abi = abi > 0 ? (int)abi : 0;
 

@@ -13,7 +13,7 @@ struct settings {
     char python[SETTINGS_PATH_MAX];  /* default: /usr/bin/python3 */
     char preload[SETTINGS_PATH_MAX]; /* names with commas between; default: numpy,pandas; empty: nothing */
     char share[SETTINGS_PATH_MAX];   /* a folder that scripts see read-only as /app; default: empty, an empty one */
-    char level[16];                  /* auto or full */
+    char level[16];                  /* auto, full or contained */
     uint64_t slots;                  /* runs at once; each slot holds a waiting worker */
     uint64_t queue_max;              /* runs that may wait for a slot */
     uint64_t connections_max;

@@ -9,6 +9,8 @@ enum died_why {
     DIED_EXITED,   /* the worker ended by itself: status is as of wait(2) */
     DIED_DEADLINE, /* its time was over */
     DIED_CPU,      /* its processor time was used up */
+    DIED_MEMORY,   /* all its processes together held too much */
+    DIED_DISK,     /* it wrote too much, or too many files */
     DIED_WHYS
 };
 

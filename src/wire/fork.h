@@ -1,16 +1,20 @@
-/* keeper to zygote: "fork a worker into this cell", with FORK_FDS descriptors and then one `cgroup.procs` file for each cgroup to join. */
+/* keeper to zygote: "fork a worker into this cell", with fork_fds() descriptors and then one `cgroup.procs` file for each cgroup to join. */
 #ifndef VIVARY_WIRE_FORK_H
 #define VIVARY_WIRE_FORK_H
 
 #include "wire/kind.h"
+#include "wire/plan.h"
 
 enum {
     FORK_SOCKET, /* the worker's end of the stream to the front */
     FORK_STDOUT, /* write ends of pipes */
     FORK_STDERR,
     FORK_STATUS, /* write end of a pipe: the worker sends a struct fault here, with error 0 once it is ready */
-    FORK_INIT,   /* pidfd of the cell's init */
-    FORK_FDS
+    FORK_KEPT,   /* those before this one, the keeper holds until the order is sent */
+    FORK_INIT = FORK_KEPT, /* full: pidfd of the cell's init */
+    FORK_TMP = FORK_KEPT,  /* contained: the slot's two folders, by O_PATH */
+    FORK_RUNTIME,
+    FORK_FDS_MAX
 };
 
 struct fork_order {
@@ -19,5 +23,10 @@ struct fork_order {
     uint64_t generation;
 };
 static_assert(sizeof(struct fork_order) == 16, "no padding: it would carry our memory to another process");
+
+static inline uint32_t fork_fds(const struct plan *plan)
+{
+    return plan->level == LEVEL_CONTAINED ? FORK_RUNTIME + 1 : FORK_INIT + 1;
+}
 
 #endif

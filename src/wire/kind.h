@@ -16,6 +16,7 @@ enum wire_kind {
     WIRE_FORK = 5,   /* keeper to zygote */
     WIRE_EXITED = 6, /* zygote to keeper */
     WIRE_WARM = 7,   /* zygote to keeper */
+    WIRE_BORN = 8,   /* zygote to keeper */
 };
 
 struct wire_bounds {

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PLAN_VERSION = 1, PLAN_PATH_MAX = 1024, PLAN_PREFIXES_MAX = 8, PLAN_FILTER_MAX = 4096 };
+enum { PLAN_VERSION = 2, PLAN_PATH_MAX = 1024, PLAN_PREFIXES_MAX = 8, PLAN_FILTER_MAX = 4096 };
 enum { KEEPER_FRONT_FD = 3, KEEPER_PLAN_FD = 4, KEEPER_NEWS_FD = 5 };
 enum { ZYGOTE_KEEPER_FD = 3, ZYGOTE_PLAN_FD = 4 };
 
@@ -19,8 +19,23 @@ enum plan_group {
     GROUP_KINDS
 };
 
+/* How scripts are held. full: namespaces, mounts and a user namespace, beside all that `contained` has. contained: what an unprivileged
+ * container leaves to its root, or to a user in it. */
+enum plan_level { LEVEL_FULL = 1, LEVEL_CONTAINED };
+
+/* Uids and gids, counted from plan.uid_base. In `full` they are those that the zygote's user namespace shows. */
+enum {
+    UID_ZYGOTE = 0,
+    UID_INIT = 900,  /* of every cell's init: not the worker's, so the worker can't signal or trace it */
+    UID_FRONT = 901,
+    UID_RUN = 902,   /* of `vivary run` */
+    UID_SLOT = 1000, /* of slot 0; slot n has UID_SLOT + n */
+    UID_KILLER = 3000, /* of what ends the processes of slot 0: nothing else has it, so nobody can end it first. Slot n has UID_KILLER + n */
+};
+
 struct plan {
     uint32_t version;
+    uint32_t level; /* enum plan_level */
     uint32_t slots;
     uint32_t landlock_abi;   /* 0: the kernel has none */
     uint32_t user_nested;    /* each worker gets a user namespace of its own, inside its zygote's */
@@ -29,6 +44,9 @@ struct plan {
     uint32_t uid_base;       /* the zygote's uids 0..65535 are uid_base.. outside */
     uint32_t worker_filter_length, init_filter_length, keeper_filter_length; /* in instructions */
     uint32_t prefixes;
+    uint32_t uids;   /* contained: each slot has an uid of its own; else all is one user's, and no run may fork */
+    uint32_t linked; /* contained: /tmp and /runtime are links to descriptors 1000 and 1001 of whoever looks */
+    uint32_t shm;    /* contained: runs may use /dev/shm */
 #ifdef VIVARY_ABLATION
     uint32_t without; /* bits of enum layer */
 #endif
@@ -44,6 +62,7 @@ struct plan {
     char share[PLAN_PATH_MAX];                     /* empty: /app is an empty folder */
     char library[PLAN_PATH_MAX];                   /* the folder of our Python files and extension module */
     char prefix[PLAN_PREFIXES_MAX][PLAN_PATH_MAX]; /* folders that the interpreter lives in, besides /usr */
+    char folder[PLAN_PATH_MAX];                    /* contained: where the slots' folders lie */
     char group[GROUP_KINDS][PLAN_PATH_MAX];        /* cgroup folder to make ours in, for each controller; empty: not usable */
 };
 

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -37,6 +38,14 @@ static int keeper_tell(uint32_t kind, uint32_t slot, uint64_t generation, int st
     return passing_send(ZYGOTE_KEEPER_FD, &exited, sizeof exited, NULL, 0);
 }
 
+/* Where no init dies with it, the keeper ends a worker by its pidfd. 0 or -errno. */
+static int birth_tell(const struct fork_order *order, pid_t pid)
+{
+    struct exited born = { .kind = WIRE_BORN, .slot = order->slot, .generation = order->generation };
+    OWN_FD pidfd = pidfd_open(pid, 0);
+    return pidfd < 0 ? -errno : passing_send(ZYGOTE_KEEPER_FD, &born, sizeof born, &pidfd, 1);
+}
+
 /* Returns true in the worker. */
 static bool order_follow(struct zygote *zygote)
 {
@@ -47,17 +56,19 @@ static bool order_follow(struct zygote *zygote)
     ssize_t got = passing_receive(ZYGOTE_KEEPER_FD, &order, sizeof order, fds, &count);
     if (got == -EAGAIN)
         return false;
-    if (got != sizeof order || order.kind != WIRE_FORK || order.slot >= cell->plan->slots || count < FORK_FDS ||
-        count > FORK_FDS + GROUP_KINDS)
+    const uint32_t expected = fork_fds(cell->plan);
+    if (got != sizeof order || order.kind != WIRE_FORK || order.slot >= cell->plan->slots || count < expected ||
+        count > expected + GROUP_KINDS)
         _exit(got == 0 ? 0 : 1); /* the keeper is gone, or not itself: either ends all workers, as this is pid 1 of theirs */
 
     cell->slot = order.slot;
-    cell->group_count = (uint32_t)count - FORK_FDS;
+    bool contained = cell->plan->level == LEVEL_CONTAINED;
+    cell->group_count = (uint32_t)count - expected;
     for (size_t i = 0; i < count; i++)
-        *(i < FORK_FDS ? &cell->fds[i] : &cell->groups[i - FORK_FDS]) = fds[i];
+        *(i < expected ? &cell->fds[i] : &cell->groups[i - expected]) = fds[i];
     int error = 0;
     pid_t pid = -1;
-    if (setns(cell->fds[FORK_INIT], CLONE_NEWPID) < 0) /* for children only: the worker is born next to the cell's init */
+    if (!contained && setns(cell->fds[FORK_INIT], CLONE_NEWPID) < 0) /* for children only: the worker is born next to the cell's init */
         error = errno;
     else if ((pid = _Fork()) < 0) /* no after-fork handlers: what they renew is done in worker.py, for less */
         error = errno;
@@ -72,6 +83,8 @@ static bool order_follow(struct zygote *zygote)
     } else {
         zygote->children[order.slot].pid = pid;
         zygote->children[order.slot].generation = order.generation;
+        if (contained && birth_tell(&order, pid) < 0)
+            kill(pid, SIGKILL); /* nobody else could; its end is reported like any */
     }
     return false;
 }
@@ -120,5 +133,8 @@ int fork_loop(struct zygote *zygote, struct fault *why)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         return fault_set(why, errno, "prctl", "PR_SET_PDEATHSIG");
+    /* What a worker's child processes leave behind is reaped here, as pid 1 of a namespace does: a zombie counts as one of its uid's. */
+    if (zygote->plan->level == LEVEL_CONTAINED && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+        return fault_set(why, errno, "prctl", "PR_SET_CHILD_SUBREAPER");
     return orders_serve(zygote, why);
 }

@@ -40,6 +40,23 @@ static PyObject *module_result_max(PyObject *self, PyObject *none)
     return PyLong_FromUnsignedLongLong(zygote.plan->result_max);
 }
 
+/* Where this worker's /tmp and /runtime are, when no mount and no link makes these two names its own; else None. */
+static PyObject *module_place(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    if (zygote.plan->level == LEVEL_FULL || zygote.plan->linked)
+        Py_RETURN_NONE;
+    char tmp[PLAN_PATH_MAX], runtime[PLAN_PATH_MAX], link[32];
+    ssize_t tmp_length, runtime_length;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", CELL_TMP_FD);
+    tmp_length = readlink(link, tmp, sizeof tmp);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", CELL_RUNTIME_FD);
+    runtime_length = readlink(link, runtime, sizeof runtime);
+    if (tmp_length < 0 || runtime_length < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return Py_BuildValue("(s#s#)", tmp, (Py_ssize_t)tmp_length, runtime, (Py_ssize_t)runtime_length);
+}
+
 static PyObject *module_settle(PyObject *self, PyObject *none)
 {
     (void)self, (void)none;
@@ -172,6 +189,7 @@ static PyObject *module_fill_random(PyObject *self, PyObject *arguments)
 
 static PyMethodDef METHODS[] = {
     { "preload", module_preload, METH_NOARGS, "The names of packages to import, with commas between." },
+    { "place", module_place, METH_NOARGS, "The folders that stand for /tmp and /runtime, or None." },
     { "result_max", module_result_max, METH_NOARGS, "The largest result, in bytes of JSON." },
     { "settle", module_settle, METH_NOARGS, "Brings the warm interpreter's memory into the form that is to be forked." },
     { "learn", module_learn, METH_VARARGS,

@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { THREAD_STACK = 2 << 20 };
+enum { THREAD_STACK = 2 << 20, THREAD_STACK_CONTAINED = 1 << 20 };
 
 int zygote_open(struct zygote *zygote, struct fault *why)
 {
@@ -66,10 +66,12 @@ static int sizes_read(struct cell *cell, struct fault *why)
 int zygote_settle(struct zygote *zygote, struct fault *why)
 {
     /* Each thread's arena and 8 MiB of stack would count against RLIMIT_DATA and RLIMIT_AS before anything is stored in them. */
-    mallopt(M_ARENA_MAX, 2);
+    /* At level contained RLIMIT_AS counts all of it: sixty threads take a gigabyte otherwise, and with these 76 MB. */
+    bool contained = zygote->plan->level == LEVEL_CONTAINED;
+    mallopt(M_ARENA_MAX, contained ? 1 : 2);
     pthread_attr_t threads;
     pthread_attr_init(&threads);
-    pthread_attr_setstacksize(&threads, THREAD_STACK);
+    pthread_attr_setstacksize(&threads, contained ? THREAD_STACK_CONTAINED : THREAD_STACK);
     pthread_setattr_default_np(&threads);
     pthread_attr_destroy(&threads);
 
@@ -89,6 +91,7 @@ int zygote_settle(struct zygote *zygote, struct fault *why)
 }
 
 struct rehearsal {
+    const struct plan *plan;
     const char *script;
     size_t length;
     int (*work)(void *argument);
@@ -100,7 +103,8 @@ static int rehearsal_play(void *argument)
 {
     const struct rehearsal *rehearsal = argument;
     int sockets[2], pipes[2];
-    if (unshare(CLONE_NEWNS) < 0 || mount("tmpfs", "/runtime", "tmpfs", 0, "size=1m") < 0)
+    bool full = rehearsal->plan->level == LEVEL_FULL; /* else the zygote has a place like a worker's */
+    if (full && (unshare(CLONE_NEWNS) < 0 || mount("tmpfs", "/runtime", "tmpfs", 0, "size=1m") < 0))
         return -errno;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0 || pipe2(pipes, O_CLOEXEC) < 0)
         return -errno;
@@ -117,7 +121,7 @@ int zygote_learn(struct zygote *zygote, const char *script, size_t length, int (
 {
     if (zygote->lesson_count == ZYGOTE_LESSONS_MAX)
         return fault_set(why, ENOSPC, "zygote_learn", "lessons");
-    struct rehearsal rehearsal = { script, length, work, argument };
+    struct rehearsal rehearsal = { zygote->plan, script, length, work, argument };
     const struct pages *known = zygote->lesson_count > 0 ? &zygote->lessons[0] : NULL;
     int r = pages_learn(rehearsal_play, &rehearsal, known, &zygote->lessons[zygote->lesson_count], why);
     return r < 0 ? r : (int)zygote->lesson_count++;

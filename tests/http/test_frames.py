@@ -8,7 +8,7 @@ from service import Case, SANDBOX_FAILED, script_body, shared_start as setUpModu
 
 TALK = """
 import array, os, socket, struct
-front = socket.socket(fileno=os.dup(1000))
+front = socket.socket(fileno=os.dup(1002))
 def frame(kind, exchange, length, payload=b""):
     front.sendall(struct.pack("=IIQ", kind, exchange, length) + payload)
 """

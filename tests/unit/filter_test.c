@@ -27,13 +27,15 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
+static struct plan plan_of_test = { .level = LEVEL_FULL };
+
 /* Makes the call in a child under the worker's filter. Returns its errno, 0 if it worked, or 1000 + the signal that it died of. */
 static int call_try(enum filter_for which, long number, long a, long b, long c)
 {
     struct sock_filter *program;
     size_t length;
     struct fault why;
-    assert_int_equal(filter_compile(which, &program, &length, &why), 0);
+    assert_int_equal(filter_compile(which, &plan_of_test, &program, &length, &why), 0);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
@@ -188,7 +190,7 @@ static void calls_of_other_architectures_end_the_process(void **state)
     struct sock_filter *program;
     size_t length;
     struct fault why;
-    assert_int_equal(filter_compile(FILTER_WORKER, &program, &length, &why), 0);
+    assert_int_equal(filter_compile(FILTER_WORKER, &plan_of_test, &program, &length, &why), 0);
     pid_t pid = fork();
     if (pid == 0) {
         struct sock_fprog load = { .len = (unsigned short)length, .filter = program };
