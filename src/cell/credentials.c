@@ -38,8 +38,8 @@ int credentials_enter(struct cell *cell, struct fault *why)
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS && !(contained && errno == EPERM))
         return fault_set(why, errno, "keyctl", "session keyring");
     /* The change made the process undumpable, and with that its own /proc/self belong to root: prctl(2). What may look at it now is its own
-     * uid, so only itself; cores are off by RLIMIT_CORE. Where one uid is everybody's, it stays so. */
-    if (prctl(PR_SET_DUMPABLE, !contained || plan->uids, 0, 0, 0) < 0)
+     * uid, so only itself; cores are off by RLIMIT_CORE. */
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
         return fault_set(why, errno, "prctl", "PR_SET_DUMPABLE");
     return 0;
 }

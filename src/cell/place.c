@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int place_enter(struct cell *cell, struct fault *why)
@@ -19,9 +21,14 @@ int place_enter(struct cell *cell, struct fault *why)
         return fault_set(why, errno, "chdir", "/tmp");
     if (!contained)
         return 0;
+    /* In /dev/shm, which all runs have, what one has made is for itself. */
+    umask(077);
     /* When the container is short of memory, its kernel is to end runs first, before any of the service's processes. */
     OWN_FD score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (score < 0 || write(score, "1000", 4) != 4)
         return fault_set(why, errno, "write", "oom_score_adj");
+    /* Where one uid is everybody's, no other process of it may look into this one. */
+    if (!cell->plan->uids && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return fault_set(why, errno, "prctl", "PR_SET_DUMPABLE");
     return 0;
 }

@@ -226,6 +226,8 @@ int slots_make(const struct plan *plan, struct fault *why)
     /* Writable by this process's group, which no other has: as a slot's uid it has no right but that one. Others may go through. */
     if (plan->uids && chmod(plan->folder, 0771) < 0)
         return fault_set(why, errno, "chmod", plan->folder);
+    if (plan->shm == SHM_SHUT && chmod("/dev/shm", 01733) < 0)
+        return fault_set(why, errno, "chmod", "/dev/shm");
     for (uint32_t slot = 0; r == 0 && slot <= plan->slots; slot++)
         for (size_t kind = 0; r == 0 && kind < sizeof KINDS / sizeof *KINDS; kind++) {
             char path[PLAN_PATH_MAX + 32];

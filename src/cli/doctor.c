@@ -2,7 +2,9 @@
 #include "cli/doctor.h"
 
 #include "cli/launch.h"
+#include "cli/level.h"
 #include "cli/python.h"
+#include "kernel/landlock.h"
 #include "kernel/probe.h"
 #include "settings/option.h"
 
@@ -22,7 +24,7 @@ static void row_print(const char *what, bool there, const char *found, const cha
         printf("%-22s      mend: %s\n", "", mend);
 }
 
-static bool host_show(const struct host *host)
+static void host_show(const struct host *host)
 {
     static const char USERNS[] = "sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 (as root)";
     static const char NAMESPACE[] = "sudo vivary ..., or in a container: --cap-add SYS_ADMIN and a seccomp profile that allows it";
@@ -30,7 +32,7 @@ static bool host_show(const struct host *host)
     char text[160];
     bool root = geteuid() == 0;
     printf("%-22s      %s\n", "kernel", host->kernel);
-    row_print("root", root, "", "the keeper needs it to make cells", "sudo vivary ...");
+    row_print("root", root, "", "level full can't be had without it; at level contained all runs have one uid, and are one process each", "sudo vivary ...");
     row_print("user namespace", host->user, "", NEEDED, USERNS);
     row_print("pid namespace", host->pid, "", NEEDED, NAMESPACE);
     row_print("mount namespace", host->mnt, "", NEEDED, NAMESPACE);
@@ -38,24 +40,41 @@ static bool host_show(const struct host *host)
     row_print("ipc namespace", host->ipc, "", NEEDED, NAMESPACE);
     row_print("uts namespace", host->uts, "", NEEDED, NAMESPACE);
     row_print("cgroup namespace", host->cgroup, "", NEEDED, NAMESPACE);
-    row_print("nested user namespace", host->nested_user, "", "workers share their zygote's user namespace",
+    row_print("nested user namespace", host->nested_user, "", "at level full, workers share their zygote's user namespace",
               "sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 (as root)");
     row_print("own /proc", host->proc_subset, "subset=pid, hidepid", NEEDED, "don't cover parts of /proc; a kernel from 5.8 on");
-    row_print("overlayfs", host->overlay, "", "a refused write says 'read-only file system', not 'permission denied'",
+    row_print("overlayfs", host->overlay, "", "at level full, a refused write says 'read-only file system', not 'permission denied'",
               root ? "modprobe overlay" : NAMESPACE);
-    snprintf(text, sizeof text, "ABI %d%s", host->landlock_abi, host->landlock_abi < 6 ? " (signals and abstract sockets from 6 on)" : "");
-    row_print("Landlock", host->landlock_abi > 0, text, "one layer less: mounts, uid and user namespace hold without it",
+    row_print("other uids", host->other_uids, "", "level contained as root can't be had without it",
+              root ? "docker run --cap-add SETUID --cap-add SETGID --cap-add KILL" : "sudo vivary ...");
+    snprintf(text, sizeof text, "ABI %d%s", host->landlock_abi,
+             host->landlock_abi < LANDLOCK_SCOPES ? " (signals and abstract sockets from 6 on)" : "");
+    row_print("Landlock", host->landlock_abi > 0, text, "level contained can't be had without it, and level full has one layer less",
               "a kernel from 5.13 on with landlock among its lsm= modules");
-    row_print("seccomp filter", host->seccomp_filter, "", NEEDED, "a kernel with CONFIG_SECCOMP_FILTER");
+    row_print("seccomp filter", host->seccomp_filter, "", "scripts can't be run without it", "a kernel with CONFIG_SECCOMP_FILTER");
     snprintf(text, sizeof text, "version %d", host->cgroup_version);
-    row_print("cgroup", host->cgroup_version > 0, text, "limits count for each process, not for a run as a whole",
+    row_print("cgroup", host->cgroup_version > 0, text, "limits count for each process, and a run as a whole is looked at now and then",
               "run on the host as root, with /sys/fs/cgroup writable");
     row_print("  memory", host->memory, "", "memory is limited for each process alone",
               root ? "cgroup_enable=memory on the kernel's command line" : "sudo vivary ...");
     row_print("  pids", host->pids, "", "processes are limited by uid", "the pids controller, for the service's group");
     row_print("  cpu", host->cpu, "", "processor time is limited for each process alone", "the cpu controller, for the service's group");
-    return root && host->user && host->pid && host->mnt && host->net && host->ipc && host->uts && host->cgroup && host->proc_subset &&
-           host->seccomp_filter;
+}
+
+/* The level that `vivary serve` would have, and what it is made of. */
+static bool level_show(struct launch *launch)
+{
+    fflush(stdout);
+    if (level_choose(launch) != 0) {
+        printf("%-22s NO   none: scripts won't be run here\n", "isolation level");
+        return false;
+    }
+    char layers[LEVEL_TEXT_MAX], unbounded[LEVEL_TEXT_MAX];
+    level_layers(&launch->plan, layers);
+    level_unbounded(&launch->plan, unbounded);
+    printf("%-22s      %s\n%-22s      %s\n%-22s      %s\n", "isolation level", level_name(&launch->plan), "  made up of", layers,
+           "  not bounded", unbounded[0] != '\0' ? unbounded : "-");
+    return true;
 }
 
 static bool python_show(const struct settings *settings)
@@ -143,9 +162,10 @@ int doctor_main(int argc, char **argv)
         }
         return attacks_exec(python.executable, given);
     }
-    struct host host;
-    host_probe(&host);
-    bool full = host_show(&host), python = python_show(&settings);
-    printf("%-22s      %s\n", "isolation level", full ? "full" : "none: scripts won't be run here");
-    return full && python ? 0 : 1;
+    static struct launch launch;
+    launch.settings = settings;
+    host_probe(&launch.host);
+    host_show(&launch.host);
+    bool python = python_show(&settings);
+    return level_show(&launch) && python ? 0 : 1;
 }

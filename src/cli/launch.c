@@ -3,10 +3,10 @@
 #include "base/descriptor.h"
 #include "base/log.h"
 #include "cell/ablation.h"
+#include "cell/cell.h"
 #include "cell/sweep.h"
 #include "cli/filter.h"
 #include "cli/level.h"
-#include "kernel/cgroup_find.h"
 #include "wire/front_plan.h"
 
 #include <errno.h>
@@ -96,20 +96,6 @@ static int share_resolve(struct plan *plan, const char *share)
     return 0;
 }
 
-static void groups_choose(struct launch *launch)
-{
-    static const char *const NAMES[GROUP_KINDS] = {
-        [GROUP_MEMORY] = "memory", [GROUP_PIDS] = "pids", [GROUP_CPU] = "cpuacct", [GROUP_SHARE] = "cpu"
-    };
-    struct plan *plan = &launch->plan;
-    plan->cgroup_version = (uint32_t)launch->host.cgroup_version;
-    for (int kind = 0; kind < GROUP_KINDS && plan->cgroup_version != 0; kind++) {
-        char parent[PLAN_PATH_MAX];
-        if (cgroup_find(launch->host.cgroup_version, NAMES[kind], parent, sizeof parent) == 0)
-            snprintf(plan->group[kind], sizeof plan->group[kind], "%.900s/vivary-%d", parent, (int)getpid());
-    }
-}
-
 #ifdef VIVARY_ABLATION
 static int layers_leave_out(struct plan *plan)
 {
@@ -136,13 +122,9 @@ static int layers_leave_out(struct plan *plan)
 static int plan_make(struct launch *launch)
 {
     const struct settings *s = &launch->settings;
-    const struct host *host = &launch->host;
     struct plan *plan = &launch->plan;
     plan->version = PLAN_VERSION;
     plan->slots = (uint32_t)s->slots;
-    plan->landlock_abi = (uint32_t)host->landlock_abi;
-    plan->user_nested = host->nested_user;
-    plan->overlay = host->overlay;
     plan->memory_bytes = s->memory_mb << 20;
     plan->tmp_bytes = s->tmp_mb << 20;
     plan->tmp_files = s->tmp_files;
@@ -159,12 +141,13 @@ static int plan_make(struct launch *launch)
     if (getrandom(&random, sizeof random, 0) != sizeof random)
         return errno_fail("getrandom", "uid");
     plan->uid_base = UID_BASE_LEAST + random % UID_RANGES * UID_RANGE;
-    groups_choose(launch);
-#ifdef VIVARY_ABLATION
-    if (layers_leave_out(plan) != 0)
+    if (launch_folders(launch) != 0 || share_resolve(plan, s->share) != 0 || level_choose(launch) != 0)
         return 1;
+#ifdef VIVARY_ABLATION
+    return layers_leave_out(plan);
+#else
+    return 0;
 #endif
-    return launch_folders(launch) || share_resolve(plan, s->share) || level_choose(launch);
 }
 
 static int plans_write(struct launch *launch)
@@ -247,6 +230,12 @@ int launch_prepare(struct launch *launch)
     launch->plan_fd = launch->front_plan_fd = -1;
     if (descriptors_check(&launch->settings) != 0)
         return 1;
+    /* Podman leaves capabilities to a user that isn't root. None is used there, and what is probed must hold without. */
+    struct fault why;
+    if (geteuid() != 0 && capabilities_clear(&why) < 0) {
+        errno = why.error;
+        return errno_fail(why.call, why.object);
+    }
     char error[512];
     if (python_ask(&launch->settings, &launch->python, error) < 0)
         return launch_fail(error);

@@ -1,5 +1,6 @@
 #include "cli/level.h"
 
+#include "kernel/cgroup_find.h"
 #include "kernel/landlock.h"
 
 #include <errno.h>
@@ -55,11 +56,14 @@ static bool link_leads(const char *path, const char *to)
     return strcmp(target, to) == 0;
 }
 
-/* Runs use /dev/shm under names that they choose, and must not see each other's. Only its owner can shut it to readers. */
-static bool shm_prepare(void)
+/* Runs use /dev/shm under names that they choose, and must not see each other's. Landlock says so; in a container, its permissions can as
+ * well. A host's is not ours to change. */
+static uint32_t shm_choose(const struct launch *launch)
 {
     struct stat there;
-    return stat("/dev/shm", &there) == 0 && S_ISDIR(there.st_mode) && chmod("/dev/shm", 01733) == 0;
+    if (stat("/dev/shm", &there) < 0 || !S_ISDIR(there.st_mode) || (there.st_mode & 01003) != 01003)
+        return 0;
+    return there.st_uid == geteuid() && level_missing(&launch->host, LEVEL_FULL) != NULL ? SHM_SHUT : 1;
 }
 
 static int contained_prepare(struct launch *launch)
@@ -68,7 +72,7 @@ static int contained_prepare(struct launch *launch)
     plan->uids = geteuid() == 0;
     plan->user_nested = plan->overlay = 0;
     plan->linked = link_leads("/tmp", "/proc/self/fd/1000") && link_leads("/runtime", "/proc/self/fd/1001");
-    plan->shm = plan->uids && shm_prepare();
+    plan->shm = plan->uids ? shm_choose(launch) : 0;
     if (plan->share[0] != '\0' && strcmp(plan->share, "/app") != 0) {
         fprintf(stderr, "vivary: at level contained nothing can be mounted: --share takes /app itself there, not %s (docker run -v DIR:/app:ro)\n",
                 plan->share);
@@ -89,8 +93,26 @@ static int contained_prepare(struct launch *launch)
     return 0;
 }
 
+static void groups_choose(struct launch *launch)
+{
+    static const char *const NAMES[GROUP_KINDS] = {
+        [GROUP_MEMORY] = "memory", [GROUP_PIDS] = "pids", [GROUP_CPU] = "cpuacct", [GROUP_SHARE] = "cpu"
+    };
+    struct plan *plan = &launch->plan;
+    plan->cgroup_version = (uint32_t)launch->host.cgroup_version;
+    for (int kind = 0; kind < GROUP_KINDS && plan->cgroup_version != 0; kind++) {
+        char parent[PLAN_PATH_MAX];
+        if (cgroup_find(launch->host.cgroup_version, NAMES[kind], parent, sizeof parent) == 0)
+            snprintf(plan->group[kind], sizeof plan->group[kind], "%.900s/vivary-%d", parent, (int)getpid());
+    }
+}
+
 int level_choose(struct launch *launch)
 {
+    launch->plan.landlock_abi = (uint32_t)launch->host.landlock_abi;
+    launch->plan.user_nested = launch->host.nested_user;
+    launch->plan.overlay = launch->host.overlay;
+    groups_choose(launch);
     const char *asked = launch->settings.level, *full = level_missing(&launch->host, LEVEL_FULL);
     const char *contained = level_missing(&launch->host, LEVEL_CONTAINED);
     launch->plan.level = 0;
@@ -143,8 +165,8 @@ void level_layers(const struct plan *plan, char ret_text[static LEVEL_TEXT_MAX])
     list_add(ret_text, "seccomp, no capabilities, no_new_privs, rlimits");
     if (plan->cgroup_version > 0)
         list_add(ret_text, "cgroup v%u limits", plan->cgroup_version);
-    else if (!full)
-        list_add(ret_text, "limits by a watcher");
+    if (!full)
+        list_add(ret_text, plan->cgroup_version > 0 || !plan->uids ? "a watcher for disk" : "a watcher for memory, processor time and disk");
     if (!full)
         list_add(ret_text, plan->linked ? "own /tmp" : "own TMPDIR");
 }
@@ -152,13 +174,14 @@ void level_layers(const struct plan *plan, char ret_text[static LEVEL_TEXT_MAX])
 void level_unbounded(const struct plan *plan, char ret_text[static LEVEL_TEXT_MAX])
 {
     ret_text[0] = '\0';
-    if (plan->group[GROUP_MEMORY][0] == '\0')
+    bool alone = plan->level == LEVEL_CONTAINED && !plan->uids; /* a run is one process, which rlimits bound */
+    if (plan->group[GROUP_MEMORY][0] == '\0' && !alone)
         list_add(ret_text, plan->level == LEVEL_FULL ? "memory of all processes of a run together" : "memory between two looks of the watcher");
-    if (plan->group[GROUP_CPU][0] == '\0')
+    if (plan->group[GROUP_CPU][0] == '\0' && !alone)
         list_add(ret_text, plan->level == LEVEL_FULL ? "processor time of all processes of a run together" : "processor time of processes that have ended");
     if (plan->group[GROUP_SHARE][0] == '\0')
         list_add(ret_text, "a run's share of the processors");
-    if (plan->group[GROUP_PIDS][0] == '\0' && plan->level == LEVEL_CONTAINED && !plan->uids)
+    if (alone)
         list_add(ret_text, "threads, but by memory");
     if (plan->level == LEVEL_FULL)
         return;

@@ -37,7 +37,7 @@ static int capabilities_keep(const struct plan *plan, struct fault *why)
     const int *list = full ? KEPT_FULL : KEPT_CONTAINED;
     size_t count = full ? sizeof KEPT_FULL / sizeof *KEPT_FULL : sizeof KEPT_CONTAINED / sizeof *KEPT_CONTAINED;
     uint64_t kept = 0;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count && (full || plan->uids); i++) /* without uids of their own, everything is one user's */
         kept |= UINT64_C(1) << list[i];
     for (int capability = 0; capability < 64; capability++)
         if ((kept >> capability & 1) == 0 && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) {

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -52,6 +53,7 @@ struct watcher {
     uint64_t free_least;
     int socket;
     bool precisely; /* this look reads what is dear to read */
+    bool sees_all;  /* as root, into any folder */
 };
 
 static uid_t uid_first(const struct watcher *watcher)
@@ -61,8 +63,10 @@ static uid_t uid_first(const struct watcher *watcher)
 
 static void files_of(const struct watcher *watcher, uid_t uid)
 {
-    if (watcher->plan->uids)
-        syscall(SYS_setfsuid, uid);
+    if (!watcher->plan->uids)
+        return;
+    syscall(SYS_setfsgid, uid); /* the group as well: it is asked for too where one process looks into another (ptrace(2)) */
+    syscall(SYS_setfsuid, uid);
 }
 
 static ssize_t file_read(const struct process *process, const char *name, char *text, size_t size)
@@ -142,7 +146,7 @@ static void processes_look(struct watcher *watcher)
         struct usage *usage = &watcher->usage[slot];
         if (watcher->generations[slot] != 0 && usage->cpu_ticks * 1000 / ticks > plan->cpu_ms)
             verdict_send(watcher, slot, DIED_CPU);
-        any |= usage->memory > plan->memory_bytes;
+        any |= watcher->generations[slot] != 0 && usage->memory > plan->memory_bytes;
     }
     if (!any)
         return;
@@ -153,16 +157,12 @@ static void processes_look(struct watcher *watcher)
             verdict_send(watcher, slot, DIED_MEMORY);
 }
 
-/* Adds up a folder of the uid's. False once there is too much, or too deep to look. */
-static bool folder_add(const struct watcher *watcher, int above, const char *name, uid_t uid, int depth, uint64_t *files, uint64_t *bytes)
+/* Adds up a folder of a run's. False once there is too much, or it can't be looked into: it is too deep, or the script shut it, and the
+ * container hasn't left its root the capability to look all the same. */
+static bool folder_add(const struct watcher *watcher, int above, const char *name, int depth, uint64_t *files, uint64_t *bytes)
 {
     const struct plan *plan = watcher->plan;
     int folder = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (folder < 0 && errno == EACCES) { /* its owner shut it; root may look, where the container left it the capability */
-        files_of(watcher, 0);
-        folder = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        files_of(watcher, uid);
-    }
     if (folder < 0)
         return errno != EACCES;
     DIR *entries = fdopendir(folder);
@@ -173,14 +173,17 @@ static bool folder_add(const struct watcher *watcher, int above, const char *nam
     bool within = true;
     for (const struct dirent *entry; within && (entry = readdir(entries)) != NULL;) {
         struct stat there;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            fstatat(folder, entry->d_name, &there, AT_SYMLINK_NOFOLLOW) < 0)
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         *files += 1;
+        if (fstatat(folder, entry->d_name, &there, AT_SYMLINK_NOFOLLOW) < 0) {
+            within = errno != EACCES;
+            continue;
+        }
         *bytes += (uint64_t)there.st_blocks * 512;
         within = *files <= plan->tmp_files && *bytes <= plan->tmp_bytes;
         if (within && S_ISDIR(there.st_mode))
-            within = depth < DEPTH_MAX && folder_add(watcher, folder, entry->d_name, uid, depth + 1, files, bytes);
+            within = depth < DEPTH_MAX && folder_add(watcher, folder, entry->d_name, depth + 1, files, bytes);
     }
     closedir(entries);
     return within;
@@ -198,8 +201,8 @@ static void shm_add(struct watcher *watcher)
         usage->shm_files++;
         usage->shm_bytes += (uint64_t)there.st_blocks * 512;
         if (S_ISDIR(there.st_mode)) {
-            files_of(watcher, there.st_uid);
-            if (!folder_add(watcher, dirfd(shm), entry->d_name, there.st_uid, 0, &usage->shm_files, &usage->shm_bytes))
+            files_of(watcher, watcher->sees_all ? 0 : there.st_uid);
+            if (!folder_add(watcher, dirfd(shm), entry->d_name, 0, &usage->shm_files, &usage->shm_bytes))
                 usage->shm_bytes = UINT64_MAX;
             files_of(watcher, 0);
         }
@@ -225,12 +228,11 @@ static void files_look(struct watcher *watcher)
             continue;
         uint64_t files = 0, bytes = 0;
         bool within = !low && watcher->usage[slot].shm_bytes <= plan->tmp_bytes && watcher->usage[slot].shm_files <= plan->tmp_files;
-        uid_t uid = uid_first(watcher) + slot;
         for (size_t kind = 0; within && kind < sizeof KINDS / sizeof *KINDS; kind++) {
             char path[PLAN_PATH_MAX + 32];
             snprintf(path, sizeof path, "%.1000s/%s-%u", plan->folder, KINDS[kind], slot);
-            files_of(watcher, uid);
-            within = folder_add(watcher, AT_FDCWD, path, uid, 0, &files, &bytes);
+            files_of(watcher, watcher->sees_all ? 0 : uid_first(watcher) + slot);
+            within = folder_add(watcher, AT_FDCWD, path, 0, &files, &bytes);
             files_of(watcher, 0);
         }
         if (!within)
@@ -264,6 +266,13 @@ static void keeper_hear(const struct watcher *watcher, int ms)
     }
 }
 
+static bool overrides_permissions(void)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+    return syscall(SYS_capget, &header, sets) == 0 && (sets[0].effective >> CAP_DAC_OVERRIDE & 1) != 0;
+}
+
 static _Noreturn void watcher_run(struct watcher *watcher)
 {
     for (;;) {
@@ -272,7 +281,8 @@ static _Noreturn void watcher_run(struct watcher *watcher)
             continue;
         }
         uint64_t begun = clock_ns();
-        if (watcher->plan->uids) /* else a run is one process, which RLIMIT_AS and RLIMIT_CPU bound */
+        bool grouped = watcher->plan->group[GROUP_MEMORY][0] != '\0' && watcher->plan->group[GROUP_CPU][0] != '\0';
+        if (watcher->plan->uids && !grouped) /* without uids a run is one process, which RLIMIT_AS and RLIMIT_CPU bound */
             processes_look(watcher);
         files_look(watcher);
         uint64_t rest_ms = (clock_ns() - begun) * REST / NS_PER_MS;
@@ -305,6 +315,7 @@ int watcher_start(struct keeper *keeper, struct fault *why)
         if (watcher.socket < 0 || watcher.usage == NULL || watcher.generations == NULL || close_range(4, ~0U, 0) < 0)
             _exit(1);
         log_start("watcher");
+        watcher.sees_all = overrides_permissions();
         uint64_t free_now = disk_free(keeper->plan);
         watcher.free_least = free_now / 2 < FREE_LEAST ? free_now / 2 : FREE_LEAST;
         watcher_run(&watcher);

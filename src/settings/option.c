@@ -31,6 +31,7 @@ static const struct option_rule {
         name, OPTION_TEXT, offsetof(struct settings, field), 0, 0, sizeof((struct settings *)0)->field, standard, meaning                  \
     }
     { "listen", OPTION_LIST, 0, 0, 0, 0, "127.0.0.1:8080", "ADDR:PORT, [ADDR6]:PORT or unix:/path; may be given more than once" },
+    TEXT("host", host, "127.0.0.1", "the address that is listened on when none is given by listen"),
     TEXT("python", python, "/usr/bin/python3", "the interpreter, any CPython from 3.9 on, also of a venv"),
     TEXT("preload", preload, "numpy,pandas", "packages that are imported ahead, with commas between"),
     TEXT("share", share, "", "a folder that scripts see, read-only, as /app"),
@@ -211,7 +212,7 @@ void options_help(FILE *to)
         variable_name(option->name, variable, sizeof variable);
         fprintf(to, "  %-22s   VIVARY_%s=..., or in the file: %s = ...\n", "", variable, option->name);
     }
-    fputs("\nWithout an address, the variable PORT gives the port on 127.0.0.1.\n", to);
+    fputs("\nWithout an address, the variable PORT gives the port on host.\n", to);
 }
 
 static int usage_fail(const char *error)
@@ -286,8 +287,8 @@ int settings_from_arguments(struct settings *settings, int argc, char **argv)
         return r;
     if (settings->listen_count == 0) {
         const char *port = getenv("PORT");
-        char address[64];
-        snprintf(address, sizeof address, "127.0.0.1:%.40s", port != NULL ? port : "8080");
+        char address[128];
+        snprintf(address, sizeof address, "%s:%.40s", settings->host, port != NULL ? port : "8080");
         return settings_set(settings, "listen", address, error) < 0 ? usage_fail(error) : 0;
     }
     return 0;

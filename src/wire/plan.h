@@ -23,6 +23,8 @@ enum plan_group {
  * container leaves to its root, or to a user in it. */
 enum plan_level { LEVEL_FULL = 1, LEVEL_CONTAINED };
 
+enum { SHM_SHUT = 2 };
+
 /* Uids and gids, counted from plan.uid_base. In `full` they are those that the zygote's user namespace shows. */
 enum {
     UID_ZYGOTE = 0,
@@ -46,7 +48,7 @@ struct plan {
     uint32_t prefixes;
     uint32_t uids;   /* contained: each slot has an uid of its own; else all is one user's, and no run may fork */
     uint32_t linked; /* contained: /tmp and /runtime are links to descriptors 1000 and 1001 of whoever looks */
-    uint32_t shm;    /* contained: runs may use /dev/shm */
+    uint32_t shm;    /* contained: runs may use /dev/shm; SHM_SHUT: it is the container's own, and is to be shut to those who list it */
 #ifdef VIVARY_ABLATION
     uint32_t without; /* bits of enum layer */
 #endif

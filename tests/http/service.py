@@ -1,5 +1,6 @@
 """The real service, as the tests start, ask, watch and stop it. Only the standard library; processes are ended by their pid, and only our own."""
 
+import concurrent.futures
 import http.client
 import json
 import os
@@ -14,6 +15,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BINARY = os.environ.get("VIVARY_BINARY") or os.path.join(HERE, "..", "..", "build", "vivary")
+LEVEL = ["--level", os.environ["VIVARY_TEST_LEVEL"]] if os.environ.get("VIVARY_TEST_LEVEL") else []  # the whole suite at a level
 START_S = 60  # a warm interpreter with pandas, on slow cores, with others beside it
 STOP_S = 25
 ANSWER_S = 40
@@ -21,6 +23,26 @@ POLL_S = 0.02
 
 SANDBOX_FAILED = {"error": "Sandbox failed to run script"}
 OK = "def main():\n    return {'ok': True}"
+
+
+def doctor_says(what):
+    """A row of `vivary doctor`, of the level that the tests run at."""
+    if not _doctor:
+        done = subprocess.run([BINARY, "doctor", *LEVEL], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(), check=False)
+        _doctor.update((line[:22].strip(), line[28:].strip()) for line in done.stdout.decode().splitlines())
+    return _doctor.get(what, "")
+
+
+_doctor = {}
+
+
+def level():
+    return doctor_says("isolation level").strip()
+
+
+def only_full(reason):
+    """Marks a test of what level contained doesn't give, and docs/security.md says so."""
+    return unittest.skipUnless(level() == "full", f"level {level()}: {reason}")
 
 
 def limit(seconds):
@@ -197,9 +219,9 @@ def script_body(script):
 class Service:
     """`vivary serve` with options, from its start line to its exit status. Usable with `with`."""
 
-    def __init__(self, *options, listen=("127.0.0.1:0",), variables=None, binary=BINARY):
+    def __init__(self, *options, listen=("127.0.0.1:0",), variables=None, binary=BINARY, level=LEVEL):
         self.errors = tempfile.TemporaryFile()
-        command = [binary, "serve"]
+        command = [binary, "serve", *level]
         for address in listen:
             command += ["--listen", address]
         self.process = subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors,
@@ -301,6 +323,11 @@ class Service:
         """Status and answer of one run."""
         status, answer = self.post(script_body(script))
         return status, json.loads(answer)
+
+    def execute_all(self, scripts):
+        """All at once, in order."""
+        with concurrent.futures.ThreadPoolExecutor(len(scripts)) as pool:
+            return list(pool.map(self.execute, scripts))
 
     def answers(self):
         """Whether a run works at this moment."""

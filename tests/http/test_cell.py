@@ -8,7 +8,7 @@ import time
 import unittest
 import uuid
 
-from service import SANDBOX_FAILED, Case, Service, eventually, pids_with_argument, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
+from service import Case, SANDBOX_FAILED, Service, eventually, only_full, pids_with_argument, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
 
 ERRNO = """
 import os
@@ -76,26 +76,31 @@ class CredentialsTest(Case):
         for name, errno in found.items():
             self.assertIn(errno, (1, 22), name)  # 22: the number isn't mapped
 
+    @only_full("nothing is mounted")
     def test_setuid_bits_do_not_count(self):
         found = self.result("import os\ndef main():\n    return {p: bool(os.statvfs(p).f_flag & os.ST_NOSUID) for p in ('/', '/usr', '/tmp', '/dev/shm')}")
         self.assertEqual(found, {path: True for path in found})
 
 
 class SightTest(Case):
+    @only_full("/proc is shut")
     def test_only_its_own_processes_are_in_proc(self):
         found = self.result("import os\ndef main():\n    return {'pids': [int(n) for n in os.listdir('/proc') if n.isdigit()], 'own': os.getpid()}")
         self.assertIn(found["own"], found["pids"])
         self.assertLessEqual(len(found["pids"]), 2)
         self.assertLess(max(found["pids"]), 100)
 
+    @only_full("no namespaces")
     def test_its_host_has_another_name(self):
         self.assertNotEqual(self.result("import os\ndef main():\n    return {'n': os.uname().nodename}")["n"], socket.gethostname())
 
+    @only_full("no namespaces")
     def test_its_namespaces_are_its_own(self):
         found = self.result("import os\ndef main():\n    return {n: os.readlink('/proc/self/ns/' + n) for n in os.listdir('/proc/self/ns')}")
         for name in ("user", "pid", "mnt", "net", "ipc", "uts", "cgroup"):
             self.assertNotEqual(found[name], os.readlink(f"/proc/self/ns/{name}"), name)
 
+    @only_full("no namespaces")
     def test_two_runs_at_once_do_not_share_namespaces(self):
         script = "import os, time\ndef main():\n    time.sleep(0.5)\n    return {n: os.readlink('/proc/self/ns/' + n) for n in ('pid', 'mnt', 'net', 'ipc')}"
         answers = []
@@ -109,6 +114,7 @@ class SightTest(Case):
         for name in first["result"]:
             self.assertNotEqual(first["result"][name], second["result"][name], name)
 
+    @only_full("they are in sight, and shut")
     def test_the_files_of_the_host_are_out_of_sight(self):
         here = os.path.dirname(os.path.abspath(__file__))
         with open("/tmp/vivary-test-" + uuid.uuid4().hex, "w") as file:
@@ -123,6 +129,7 @@ class SightTest(Case):
         self.assertNotIn("mark-of-the-host", str(found))
         self.assertFalse([name for name in found if name.startswith(("VIVARY", "SSH", "SUDO"))])
 
+    @only_full("/proc is shut")
     def test_no_process_in_sight_shows_the_environment_of_the_host(self):
         found = self.marked_environment("{p: read(p) for p in ['self', *[n for n in os.listdir('/proc') if n.isdigit()]]}")
         self.assertNotIn("mark-of-the-host", str(found))
@@ -143,6 +150,7 @@ def main():
         self.assertTrue(answer["result"]["found"])
         return answer["result"]["found"]
 
+    @only_full("its folders are too")
     def test_only_its_own_descriptors_are_open(self):
         found = self.result("""
 import os, stat
@@ -159,6 +167,7 @@ def main():
         others = {fd: is_socket for fd, is_socket in found.items() if fd not in ("0", "1", "2")}
         self.assertEqual(list(others.values()), [True], found)
 
+    @only_full("it has five")
     def test_a_child_that_it_executes_has_three_descriptors(self):
         script = """
 import subprocess, sys
@@ -186,6 +195,7 @@ def main():
 
 
 class FilesTest(Case):
+    @only_full("/dev/shm can not be listed")
     def test_tmp_is_empty_and_writable(self):
         self.assertEqual(self.result("""
 import os
@@ -200,6 +210,7 @@ def main():
     return found
 """), {folder: [[], "text", ["folder", "x"]] for folder in ("/tmp", "/dev/shm")})
 
+    @only_full("/dev/shm has the names of all runs")
     def test_tmp_is_private_to_each_run(self):
         script = """
 import os
@@ -212,6 +223,7 @@ def main():
         for _ in range(20):
             self.assertEqual(self.result(script), {"found": []})
 
+    @only_full("it is by the size of each file, and a watcher")
     def test_tmp_is_limited_in_size(self):
         for folder in ("/tmp", "/dev/shm"):
             with self.subTest(folder=folder):
@@ -231,6 +243,7 @@ def main():
                 self.assertLessEqual(found["mib"], 64)
                 self.assertGreaterEqual(found["mib"], 60)
 
+    @only_full("a watcher ends the run")
     def test_tmp_is_limited_in_files(self):
         found = self.result("""
 def main():
@@ -247,6 +260,7 @@ def main():
         self.assertLessEqual(found["made"], 4096)
         self.assertGreaterEqual(found["made"], 4000)
 
+    @only_full("the rest of /dev is shut, not absent")
     def test_dev_holds_little(self):
         found = self.result("import os\ndef main():\n    return {'dev': os.listdir('/dev')}")["dev"]
         wanted = {"null", "zero", "full", "random", "urandom", "shm", "pts", "ptmx", "fd", "stdin", "stdout", "stderr"}
@@ -280,6 +294,7 @@ def main():
             "chown": errno_of(os.chown, "/usr/bin/env", os.getuid(), -1), "utime": errno_of(os.utime, "/usr/bin/env")}
 """), {"remove": 13, "write": 13, "truncate": 13, "rename": 13, "rmdir": 13, "program": 13, "chmod": 1, "chown": 1, "utime": 13})
 
+    @only_full("most of /etc is shut, not absent")
     def test_etc_tells_nothing_of_the_host(self):
         found = self.result("def main():\n    return {'passwd': open('/etc/passwd').read(), 'hostname': open('/etc/hostname').read()}")
         self.assertLess(len(found["passwd"].splitlines()), 40)

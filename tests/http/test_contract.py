@@ -5,7 +5,7 @@ import os
 import tempfile
 import unittest
 
-from service import Case, Service, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
+from service import Case, Service, only_full, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
 
 
 class Answers:
@@ -79,6 +79,7 @@ class Rows(Answers):
         self.addCleanup(service.stop)
         self.assert_answer("def main():\n while True:\n  pass", 400, '{"error": "Sandbox failed to run script"}', service)
 
+    @only_full("there is /app or there is not")
     def test_app_is_empty_unless_shared(self):
         self.assert_answer('import os\ndef main():\n return {"files": os.listdir("/app")}', 200, '{"result": {"files": []}, "stdout": ""}')
 
@@ -136,6 +137,7 @@ class ContractTest(Rows, Case):
         self.assertTrue(error == "Sandbox failed to run script" or error.startswith("Script execution failed: MemoryError: "), error)
 
 
+@only_full("no other folder can be mounted on /app")
 class ShareTest(Answers, Case):
     @classmethod
     def setUpClass(cls):

@@ -2,7 +2,7 @@
 
 import unittest
 
-from service import Case, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
+from service import Case, only_full, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
 
 
 class Concurrency:
@@ -193,6 +193,7 @@ def main():
     return {"utc": there.astimezone(datetime.timezone.utc).isoformat(), "third": str(decimal.Decimal(1) / 3), "half": str(fractions.Fraction(2, 4))}
 """), {"utc": "2024-07-01T10:00:00+00:00", "third": "0." + "3" * 30, "half": "1/2"})
 
+    @only_full("terminals are shared by all")
     def test_terminals_of_its_own_work(self):
         found = self.run_script("""
 import os, pty, sys
@@ -216,6 +217,7 @@ def main():
     return {"in": open("/dev/stdin").read(), "again": open(f"/dev/fd/{fd}").read(4), "listed": str(fd) in os.listdir("/dev/fd")}
 """), (200, {"result": {"in": "", "again": "root", "listed": True}, "stdout": "out"}))
 
+    @only_full("its uid has no name")
     def test_services_and_users_have_names(self):
         found = self.result("""
 import getpass, grp, os, pwd, socket
@@ -325,6 +327,7 @@ def main():
     return {"value": own.value}
 """), {"value": 7})
 
+    @only_full("/dev/shm can not be listed")
     def test_files_can_be_locked_and_linked(self):
         self.assertEqual(self.result("""
 import fcntl, os, shutil
