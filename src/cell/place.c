@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,8 +28,8 @@ int place_enter(struct cell *cell, struct fault *why)
     OWN_FD score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (score < 0 || write(score, "1000", 4) != 4)
         return fault_set(why, errno, "write", "oom_score_adj");
-    /* Where one uid is everybody's, no other process of it may look into this one. */
-    if (!cell->plan->uids && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-        return fault_set(why, errno, "prctl", "PR_SET_DUMPABLE");
+    /* Where one uid is everybody's, no other process of it may look into this one; and it dies with the zygote, as it can't fork. */
+    if (!cell->plan->uids && (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0))
+        return fault_set(why, errno, "prctl", "place");
     return 0;
 }

@@ -27,15 +27,9 @@ struct killer {
     _Alignas(16) char stack[KILLER_STACK];
 };
 
-static uid_t slot_uid(const struct plan *plan, uint32_t slot)
+uid_t slot_uid(const struct plan *plan, uint32_t slot)
 {
     return plan->uid_base + UID_SLOT + slot;
-}
-
-/* The zygote has a place like a slot's, after the last. */
-static uid_t owner_uid(const struct plan *plan, uint32_t slot)
-{
-    return slot < plan->slots ? slot_uid(plan, slot) : plan->uid_base + UID_ZYGOTE;
 }
 
 static void folder_path(const struct plan *plan, const char *kind, uint32_t slot, char *ret_path, size_t size)
@@ -232,7 +226,7 @@ int slots_make(const struct plan *plan, struct fault *why)
         for (size_t kind = 0; r == 0 && kind < sizeof KINDS / sizeof *KINDS; kind++) {
             char path[PLAN_PATH_MAX + 32];
             folder_path(plan, KINDS[kind], slot, path, sizeof path);
-            files_of(plan, owner_uid(plan, slot)); /* so that it is the owner; CAP_CHOWN may not be there */
+            files_of(plan, slot_uid(plan, slot)); /* so that it is the owner; CAP_CHOWN may not be there */
             if (mkdir(path, 0700) < 0 && errno != EEXIST)
                 r = fault_set(why, errno, "mkdir", "a slot's folder");
             files_of(plan, 0);
@@ -256,17 +250,11 @@ int slot_open(const struct plan *plan, uint32_t slot, int *ret_tmp, int *ret_run
 
 void slots_remove(const struct plan *plan)
 {
-    struct fault why;
     static const char *const KINDS[] = { "tmp", "runtime" };
     char path[PLAN_PATH_MAX + 32];
     for (uint32_t slot = 0; slot <= plan->slots; slot++)
         for (size_t kind = 0; kind < sizeof KINDS / sizeof *KINDS; kind++) {
             folder_path(plan, KINDS[kind], slot, path, sizeof path);
-            if (slot == plan->slots) {
-                files_of(plan, owner_uid(plan, slot));
-                folder_empty(path, &why);
-                files_of(plan, 0);
-            }
             rmdir(path);
         }
     rmdir(plan->folder);

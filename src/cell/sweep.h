@@ -5,6 +5,11 @@
 #include "base/fault.h"
 #include "wire/plan.h"
 
+#include <sys/types.h>
+
+/* The zygote has a place and an uid like a slot's, after the last: where a slot is asked for, plan->slots is the zygote's. */
+uid_t slot_uid(const struct plan *plan, uint32_t slot);
+
 /* Makes the slots' folders below plan->folder. Leaves the process's file system uid as it was, without its death signal (prctl(2)). 0 or
  * -errno. */
 int slots_make(const struct plan *plan, struct fault *why);

@@ -317,7 +317,7 @@ static void runs_clear(const struct plan *plan)
     pid_t pid = fork();
     if (pid == 0) {
         struct fault why = { 0 };
-        if (slots_sweep(plan, 0, plan->slots, &why) < 0)
+        if (slots_sweep(plan, 0, plan->slots + 1, &why) < 0)
             log_fault("sweep_failed", &why);
         slots_remove(plan);
         _exit(0);

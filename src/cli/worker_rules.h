@@ -255,6 +255,8 @@ static const struct values_refused ALONE_VALUES[] = {
     /* A file's owner is sent SIGKILL when there is something to read: no call of kill's family is needed. */
     { "fcntl", 1, ALL_BITS, { F_SETOWN, F_SETOWN_EX, F_SETSIG, F_SETSIG }, VALUES_ANY_OF, EPERM },
     ALWAYS("socket", EACCES),
+    /* It is to die with its zygote, which has no other hold on it when the keeper is gone. */
+    { "prctl", 0, ALL_BITS, ONE(PR_SET_PDEATHSIG), VALUES_ANY_OF, EPERM },
 };
 /* clang-format on */
 

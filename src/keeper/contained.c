@@ -93,7 +93,8 @@ void contained_stop(struct keeper *keeper)
     child_wait(keeper->zygote_pid); /* no worker is born after this */
     for (uint32_t i = 0; i < keeper->plan->slots; i++)
         child_wait(keeper->slots[i].sweeper); /* each has a limit of its own */
-    if (slots_sweep(keeper->plan, 0, keeper->plan->slots, &why) < 0)
+    /* The zygote's uid too: workers that were on their way have it still. */
+    if (slots_sweep(keeper->plan, 0, keeper->plan->slots + 1, &why) < 0)
         log_fault("sweep_failed", &why);
     slots_remove(keeper->plan);
 }

@@ -104,9 +104,12 @@ static uint64_t memory_precise(const struct watcher *watcher, const struct proce
     char text[2048];
     files_of(watcher, process->uid);
     ssize_t got = file_read(process, "smaps_rollup", text, sizeof text);
+    bool hides = got < 0 && errno == EACCES;
     files_of(watcher, 0);
-    if (got <= 0)
+    if (hides)
         return process->anonymous + process->shared + process->swapped;
+    if (got <= 0)
+        return 0; /* it has ended meanwhile */
     return rollup_number(text, "\nPss_Anon:") + rollup_number(text, "\nPss_Shmem:") + rollup_number(text, "\nSwapPss:");
 }
 

@@ -43,9 +43,9 @@ static int capabilities_hand_on(struct fault *why)
 
 static int zygote_become(const struct plan *plan, int socket, int plan_fd, struct fault *why)
 {
-    uid_t uid = plan->uid_base + UID_ZYGOTE;
+    uid_t uid = slot_uid(plan, plan->slots);
     int tmp, runtime;
-    int r = slot_open(plan, plan->slots, &tmp, &runtime, why); /* a place of its own, after the slots' */
+    int r = slot_open(plan, plan->slots, &tmp, &runtime, why);
     if (r < 0)
         return r;
     if (dup2(tmp, CELL_TMP_FD) < 0 || dup2(runtime, CELL_RUNTIME_FD) < 0)

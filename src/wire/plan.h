@@ -27,7 +27,6 @@ enum { SHM_SHUT = 2 };
 
 /* Uids and gids, counted from plan.uid_base. In `full` they are those that the zygote's user namespace shows. */
 enum {
-    UID_ZYGOTE = 0,
     UID_INIT = 900,  /* of every cell's init: not the worker's, so the worker can't signal or trace it */
     UID_FRONT = 901,
     UID_RUN = 902,   /* of `vivary run` */
