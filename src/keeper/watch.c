@@ -51,6 +51,7 @@ struct watcher {
     struct usage *usage;
     uint64_t *generations;
     uint64_t free_least;
+    uint64_t warm; /* bytes of the zygote's: the more processes a run has, the more of these are counted as its own */
     int socket;
     bool precisely; /* this look reads what is dear to read */
     bool sees_all;  /* as root, into any folder */
@@ -118,6 +119,11 @@ static bool process_add(void *argument, const struct process *process)
     struct watcher *watcher = argument;
     uint32_t slot = process->uid - uid_first(watcher);
     struct usage *usage = &watcher->usage[slot];
+    if (slot == watcher->plan->slots) { /* the zygote, or a worker that isn't jailed yet */
+        if (process->anonymous > watcher->warm)
+            watcher->warm = process->anonymous;
+        return true;
+    }
     if (watcher->generations[slot] == 0)
         return true;
     if (watcher->precisely) {
@@ -144,7 +150,7 @@ static void processes_look(struct watcher *watcher)
     const uint64_t ticks = (uint64_t)sysconf(_SC_CLK_TCK);
     bool any = false;
     watcher->precisely = false;
-    process_list(uid_first(watcher), plan->slots, process_add, watcher);
+    process_list(uid_first(watcher), plan->slots + 1, process_add, watcher);
     for (uint32_t slot = 0; slot < plan->slots; slot++) {
         struct usage *usage = &watcher->usage[slot];
         if (watcher->generations[slot] != 0 && usage->cpu_ticks * 1000 / ticks > plan->cpu_ms)
@@ -154,9 +160,9 @@ static void processes_look(struct watcher *watcher)
     if (!any)
         return;
     watcher->precisely = true;
-    process_list(uid_first(watcher), plan->slots, process_add, watcher);
+    process_list(uid_first(watcher), plan->slots + 1, process_add, watcher);
     for (uint32_t slot = 0; slot < plan->slots; slot++)
-        if (watcher->generations[slot] != 0 && watcher->usage[slot].precise > plan->memory_bytes)
+        if (watcher->generations[slot] != 0 && watcher->usage[slot].precise > plan->memory_bytes + watcher->warm)
             verdict_send(watcher, slot, DIED_MEMORY);
 }
 

@@ -45,6 +45,16 @@ def only_full(reason):
     return unittest.skipUnless(level() == "full", f"level {level()}: {reason}")
 
 
+def one_process():
+    """Whether a run is one process: in a container, as another user than root."""
+    return "one process for each run" in doctor_says("made up of")
+
+
+def only_with_children(test):
+    """Marks a test whose script starts processes."""
+    return unittest.skipIf(one_process(), "a run is one process here")(test)
+
+
 def limit(seconds):
     """Marks a test that may take longer than tests/run otherwise allows."""
 

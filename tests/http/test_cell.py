@@ -8,7 +8,7 @@ import time
 import unittest
 import uuid
 
-from service import Case, SANDBOX_FAILED, Service, eventually, only_full, pids_with_argument, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
+from service import Case, SANDBOX_FAILED, Service, eventually, one_process, only_full, only_with_children, pids_with_argument, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
 
 ERRNO = """
 import os
@@ -60,7 +60,7 @@ class CredentialsTest(Case):
 
     def test_it_has_no_capabilities(self):
         status = self.status()
-        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") if one_process() else ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):  # a user can't drop it, nor use it
             self.assertEqual(int(status[name], 16), 0, name)
 
     def test_it_gains_no_privileges_and_is_filtered(self):
@@ -357,6 +357,7 @@ def main():
 """), {"error": "gaierror"})
         self.assertLess(time.monotonic() - start, 8)
 
+    @only_with_children
     def test_abstract_sockets_of_the_host_cannot_be_reached(self):
         name = "vivary-test-" + uuid.uuid4().hex
         with socket.socket(socket.AF_UNIX) as listener:
@@ -385,6 +386,7 @@ class LimitTest(Case):
     def test_memory_near_the_limit_is_given(self):
         self.assertEqual(self.result("def main():\n    x = bytearray(256 << 20)\n    x[::4096] = b'x' * len(x[::4096])\n    return {'n': len(x)}"), {"n": 256 << 20})
 
+    @only_with_children
     def test_processes_share_one_memory_limit(self):
         if "without cgroup" in self.service.start_line:
             self.skipTest("this host gives no cgroup limits: memory is bounded for each process alone")
@@ -412,6 +414,7 @@ def main():
             self.assertEqual((status, answer), (400, SANDBOX_FAILED))
         self.assert_serving()
 
+    @only_with_children
     def test_processes_are_limited(self):
         found = self.result("""
 import os, signal
@@ -432,6 +435,7 @@ def main():
         self.assertGreaterEqual(found["children"], 60)
         self.assert_serving()
 
+    @only_with_children
     def test_threads_are_limited(self):
         found = self.result("""
 import threading
@@ -520,6 +524,7 @@ class TimeTest(Case):
     def test_a_fork_bomb_is_contained(self):
         self.assert_sandbox_failed("import os\ndef main():\n    while True:\n        try:\n            os.fork()\n        except OSError:\n            pass")
 
+    @only_with_children
     def test_a_chain_of_forks_is_contained(self):
         """Each child forks and leaves, so that nobody who looks finds it."""
         status, answer = self.run_script("""
@@ -538,6 +543,7 @@ def main():
         self.assertEqual((status, answer), (400, SANDBOX_FAILED))
         self.assert_serving()
 
+    @only_with_children
     def test_a_grandchild_is_gone_after_the_deadline(self):
         mark = "vivary-stubborn-" + uuid.uuid4().hex
         answers = []
@@ -564,6 +570,7 @@ class ProcessorTimeTest(Case):
     def test_waiting_costs_no_processor_time(self):
         self.assertEqual(self.result("import time\ndef main():\n    time.sleep(1.5)\n    return {'slept': 1}"), {"slept": 1})
 
+    @only_with_children
     def test_children_share_the_processor_time(self):
         if "without cgroup" in self.service.start_line:
             self.skipTest("this host gives no cgroup limits: processor time is bounded for each process alone")
@@ -574,6 +581,7 @@ class ProcessorTimeTest(Case):
 
 
 class DeathTest(Case):
+    @only_with_children
     def test_every_kind_of_death_is_answered(self):
         for how in ("os.kill(os.getpid(), signal.SIGKILL)", "os.kill(os.getpid(), signal.SIGTERM)", "os.kill(os.getpid(), signal.SIGSEGV)",
                     "os.kill(os.getpid(), signal.SIGHUP)", "os.abort()", "os._exit(0)", "os._exit(3)", "ctypes.string_at(0)",
@@ -584,10 +592,12 @@ class DeathTest(Case):
     def test_a_death_at_import_is_answered(self):
         self.assert_sandbox_failed("import os\nos._exit(0)\ndef main():\n    return {}")
 
+    @only_with_children
     def test_a_child_that_dies_does_no_harm(self):
         self.assertEqual(self.result("import os\ndef main():\n    pid = os.fork()\n    if pid == 0:\n        os._exit(7)\n    return {'status': os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}"),
                          {"status": 7})
 
+    @only_with_children
     def test_a_forked_child_that_returns_does_no_harm(self):
         status, answer = self.run_script("import os\ndef main():\n    return {'child': os.fork() == 0}")
         self.assertIn(status, (200, 400))
@@ -595,6 +605,7 @@ class DeathTest(Case):
             self.assertEqual(answer, SANDBOX_FAILED)
         self.assert_serving()
 
+    @only_with_children
     def test_a_grandchild_that_ignores_signals_is_gone_after_the_answer(self):
         mark = "vivary-stubborn-" + uuid.uuid4().hex
         self.assertEqual(self.result(stubborn_script(mark, "return {'up': 1}")), {"up": 1})

@@ -102,7 +102,7 @@ class FilesTest(ContainedCase):
 import os, tempfile
 def main():
     here = tempfile.gettempdir()
-    assert here == os.getcwd() == os.environ["TMPDIR"]
+    assert os.path.realpath(here) == os.getcwd()
     os.makedirs(here + "/deep/er")
     open(here + "/deep/er/file", "w").write("mine")
     os.chmod(here + "/deep/er", 0)
@@ -136,7 +136,7 @@ def main():
     for slot in range(4):
         for kind in ("tmp", "runtime"):
             path = f"{parent}/{kind}-{slot}"
-            if path == here or path == os.path.dirname(__file__):
+            if path == here or path == os.path.realpath(os.path.dirname(__file__)):
                 continue
             for what in (lambda: os.listdir(path), lambda: open(path + "/x", "w"), lambda: os.chmod(path, 0o777), lambda: os.rename(path, path + "x")):
                 try:
@@ -144,7 +144,7 @@ def main():
                     said.append(path)
                 except PermissionError:
                     pass
-    for path in (parent, here + "/..", "/tmp", "/var/tmp", "/", "/root", "/etc/shadow", "/proc", "/proc/1", "/run"):
+    for path in (parent, here + "/..", "/var/tmp", "/", "/root", "/etc/shadow", "/proc", "/proc/1", "/run"):
         try:
             os.listdir(path) if os.path.isdir(path) else open(path)
             said.append(path)
@@ -218,7 +218,7 @@ class LeftoversTest(ContainedCase):
         return answer["result"]["uid"]
 
     def test_nothing_outlives_its_run(self):
-        for then in ("signal.pause", "lambda: [None for _ in iter(int, 1)]"):
+        for then in ("signal.pause", "lambda: any(iter(int, 1))"):
             with self.subTest(then=then):
                 uid = self.uid_of(LEAVE + f"def main():\n leave(20, {then})\n return {{'uid': os.getuid()}}")
                 eventually(lambda: len(owned(uid)) <= 1, 5, "its processes are gone, but for the slot's next worker")

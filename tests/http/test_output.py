@@ -3,12 +3,13 @@
 import time
 import unittest
 
-from service import Case, script_body, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
+from service import Case, only_with_children, script_body, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
 
 CAP = 1 << 20
 
 
 class OutputTest(Case):
+    @only_with_children
     def test_all_ways_to_write_come_in_order(self):
         self.assertEqual(self.output("""
 import os, subprocess, sys
@@ -64,6 +65,7 @@ def main():
     return {}
 """), "main\nthread\n")
 
+    @only_with_children
     def test_forked_children_are_heard(self):
         self.assertEqual(self.output("""
 import os
@@ -77,6 +79,7 @@ def main():
     return {}
 """), "child 0\nchild 1\nchild 2\n")
 
+    @only_with_children
     def test_a_child_that_goes_on_is_not_waited_for(self):
         start = time.monotonic()
         self.assertEqual(self.output("import subprocess\ndef main():\n    subprocess.Popen(['sleep', '60'])\n    print('main')\n    return {}"), "main\n")

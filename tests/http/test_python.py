@@ -2,7 +2,7 @@
 
 import unittest
 
-from service import Case, only_full, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
+from service import Case, only_full, shared_start as setUpModule, shared_stop as tearDownModule, only_with_children  # noqa: F401
 
 
 class Concurrency:
@@ -26,6 +26,7 @@ def main():
         return {"seen": sorted(seen), "squares": list(pool.map(lambda x: x * x, range(5)))}
 """), {"seen": list(range(50)), "squares": [0, 1, 4, 9, 16]})
 
+    @only_with_children
     def test_multiprocessing_works(self):
         self.assertEqual(self.result("""
 import multiprocessing
@@ -46,6 +47,7 @@ def main():
     return {"squares": squares, "said": said, "value": value.value, "exit": process.exitcode}
 """), {"squares": [x * x for x in range(10)], "said": "from the child", "value": 42, "exit": 0})
 
+    @only_with_children
     def test_shared_memory_works(self):
         self.assertEqual(self.result("""
 from multiprocessing import Process, shared_memory
@@ -64,6 +66,7 @@ def main():
     return {"text": text}
 """), {"text": "hello"})
 
+    @only_with_children
     def test_multiprocessing_by_spawn_works(self):
         self.assertEqual(self.result("""
 import multiprocessing
@@ -74,6 +77,7 @@ def main():
         return {"squares": pool.map(square, range(5))}
 """), {"squares": [0, 1, 4, 9, 16]})
 
+    @only_with_children
     def test_another_python_works(self):
         found = self.result("""
 import subprocess, sys
@@ -83,6 +87,7 @@ def main():
 """)
         self.assertEqual(found, {"out": found["own"], "err": "", "status": 3, "own": found["own"]})
 
+    @only_with_children
     def test_asyncio_works(self):
         self.assertEqual(self.result("""
 import asyncio, sys
@@ -100,6 +105,7 @@ def main():
 
 
 class ConcurrencyTest(Concurrency, Case):
+    @only_with_children
     def test_process_pools_work(self):
         self.assertEqual(self.result("""
 from concurrent.futures import ProcessPoolExecutor
@@ -114,6 +120,7 @@ def main():
         return {"squares": first, "managed": dict(shared)}
 """), {"squares": [0, 1, 4, 9], "managed": {"a": 1}})
 
+    @only_with_children
     def test_child_processes_have_pipes_and_signals(self):
         self.assertEqual(self.result("""
 import signal, subprocess
@@ -137,6 +144,7 @@ def main():
     return {"seen": seen}
 """), {"seen": [10, 14]})
 
+    @only_with_children
     def test_an_async_server_of_its_own_works(self):
         self.assertEqual(self.result("""
 import asyncio
