@@ -46,6 +46,14 @@ def execute(path, script):
         connection.close()
 
 
+def level_of(binary, options):
+    said = subprocess.run([binary, "doctor", *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    found = re.search(r"^isolation level\s+(\w+)$", said.decode(), re.M)
+    if not found:
+        raise SystemExit("attacks: there is no level of isolation to be had here: vivary doctor says why")
+    return found[1]
+
+
 class Service:
     def __init__(self, binary, path, environment, options):
         self.path = path
@@ -190,12 +198,14 @@ def main():
     stage, records = Stage(), []
     try:
         with tempfile.TemporaryDirectory(prefix="vivary-attack-") as folder:
-            options = given.options if "--share" in given.options else ["--share", stage.share, *given.options]
+            level = level_of(given.vivary, given.options)
+            shares = "--share" in given.options or level != "full"  # at level contained nothing can be mounted for them
+            options = given.options if shares else ["--share", stage.share, *given.options]
             service = Service(given.vivary, folder + "/socket", stage.environment(), options)
             try:
                 if not given.quiet:
                     print(f"{len(wanted)} attacks. {service.line.split('. Try')[0]}", flush=True)
-                facts = stage.facts(service.processes())
+                facts = {**stage.facts(service.processes()), "level": level}
                 facts["random"] = execute(service.path, "import random\ndef main():\n    return {'n': random.getrandbits(64)}")[1]["result"]["n"]
                 for name, text, entry in wanted:
                     record = run(service.path, stage, facts, name, text, entry)

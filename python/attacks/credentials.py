@@ -1,6 +1,6 @@
 """Users, capabilities, and processes of others: signals, tracing, memory, priorities."""
 
-from inside import attack, call, check, child_ends, in_child, proc_is_there, python_runs, signal_to_child_works
+from inside import attack, call, check, child_ends, full_only, in_child, proc_is_there, python_runs, signal_to_child_works, terminal
 
 import ctypes
 import os
@@ -141,7 +141,7 @@ def owner_signal(facts):
     """Has the kernel send the signal: F_SETOWN and F_SETSIG on a pipe."""
     import fcntl
 
-    one, other = os.openpty()
+    one, other = terminal()
     fcntl.fcntl(one, fcntl.F_SETOWN, facts["victim"])
     fcntl.fcntl(one, 10, signal.SIGKILL)
     fcntl.fcntl(one, fcntl.F_SETFL, os.O_ASYNC)
@@ -314,5 +314,6 @@ def limits_missing(facts):
 @attack("surface", proc_is_there)
 def uid_of_service(facts):
     """Finds that it has the uid of the zygote, whose root it would be: its own maps to no slot's."""
+    full_only(facts, "there is no user namespace")
     inner, outer, count = [int(field) for field in open("/proc/self/uid_map").read().split()[:3]]
     return (count != 1 or outer < 1000) and f"{inner} is {outer}"

@@ -175,7 +175,7 @@ def status_pipe_is_open(facts):
 @attack("surface", proc_is_there)
 def descriptor_behind_others(facts):
     """Finds an open descriptor past all that a listing may hide: asks for each number."""
-    expected = {0, 1, 2, FRONT}
+    expected = {0, 1, 2, FRONT} | ({1000, 1001} if facts["level"] == "contained" else set())
     found = []
     for number in range(1 << 16):
         try:

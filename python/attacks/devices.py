@@ -1,6 +1,6 @@
 """Devices and terminals."""
 
-from inside import attack, call, file_roundtrip, in_child, check
+from inside import attack, call, check, file_roundtrip, in_child, terminal
 
 import fcntl
 import os
@@ -19,7 +19,7 @@ def _node(name, kind, major, minor):
 
 
 def terminal_works():
-    one, other = os.openpty()
+    one, other = terminal()
     os.write(one, b"x\n")
     return os.read(other, 2) == b"x\n"
 
@@ -114,7 +114,7 @@ def push_input(facts):
 @attack("writes", terminal_works)
 def push_input_wide(facts):
     """The same with bits above the 32 that the kernel looks at, which fooled filters that compared 64 (CVE-2019-10063, flatpak)."""
-    one, other = os.openpty()
+    one, other = terminal()
     call("ioctl", other, 0x5412 | 1 << 40, b"x")
     return "typed"
 
@@ -122,7 +122,7 @@ def push_input_wide(facts):
 @attack("writes", terminal_works)
 def push_input_own(facts):
     """TIOCSTI on a terminal of its own: the filter should not know the difference."""
-    one, other = os.openpty()
+    one, other = terminal()
     fcntl.ioctl(other, 0x5412, b"x")
     return "typed"
 
@@ -130,7 +130,7 @@ def push_input_own(facts):
 @attack("writes", terminal_works)
 def paste_selection(facts):
     """TIOCLINUX on a terminal: the console's selection, pasted."""
-    one, other = os.openpty()
+    one, other = terminal()
     fcntl.ioctl(other, 0x541C, b"\x03")
     return "pasted"
 
@@ -138,7 +138,7 @@ def paste_selection(facts):
 @attack("writes", terminal_works)
 def take_console(facts):
     """TIOCCONS: takes the kernel's console messages."""
-    one, other = os.openpty()
+    one, other = terminal()
     fcntl.ioctl(other, 0x541D)
     return "taken"
 

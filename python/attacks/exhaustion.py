@@ -1,6 +1,6 @@
 """More bombs: memory and tables of the kernel's own that no limit of a process counts. A run may die of them; nobody else may notice."""
 
-from inside import MACHINE, NotHere, attack, call_number, child_ends, file_roundtrip, socket_pair_works
+from inside import MACHINE, NotHere, attack, call_number, child_ends, file_roundtrip, socket_pair_works, terminal
 
 import ctypes
 import fcntl
@@ -135,14 +135,14 @@ def terminals(facts):
     for _ in range(8):
         if os.fork() == 0:
             break
-    _until_refused(lambda count: kept.append(os.openpty()))
+    _until_refused(lambda count: kept.append(terminal()))
 
 
 @attack("slows", file_roundtrip, dies=True)
 def terminal_input(facts):
     """Fills terminals with input that nobody reads, and with output."""
     def step(count):
-        one, other = os.openpty()
+        one, other = terminal()
         os.set_blocking(one, False)
         os.set_blocking(other, False)
         for fd in (one, other):

@@ -1,6 +1,6 @@
 """Other people's files: reading, writing, and paths that lead out."""
 
-from inside import attack, file_roundtrip, own_memory_reads, proc_is_there
+from inside import attack, file_roundtrip, full_only, own_memory_reads, proc_is_there
 
 import os
 
@@ -43,6 +43,7 @@ def shadow(facts):
 @attack("reads", file_roundtrip)
 def host_passwd(facts):
     """Finds the host's users in /etc/passwd."""
+    full_only(facts, "the users are the container's")
     return [user for user in facts["users"] if (user + ":").encode() in _read("/etc/passwd")]
 
 

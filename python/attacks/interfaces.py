@@ -1,6 +1,6 @@
 """Doors beside the system calls: ioctls and socket options, which a filter sees as one call with many meanings."""
 
-from inside import attack, proc_is_there, python_runs, socket_pair_works, unix_socket_works
+from inside import attack, proc_is_there, python_runs, socket_pair_works, terminal, unix_socket_works
 
 import ctypes
 import errno
@@ -159,7 +159,7 @@ _file_ioctl("block_of_file", "Asks where on the disk a file is: FIBMAP.", 0x1, b
 @attack("surface", own_ioctl_works)
 def line_discipline(facts):
     """Loads a driver of old terminals: TIOCSETD with N_HDLC (CVE-2017-2636)."""
-    _, other = os.openpty()
+    _, other = terminal()
     fcntl.ioctl(other, 0x5423, struct.pack("i", 13))
     return "it answers"
 
@@ -167,7 +167,7 @@ def line_discipline(facts):
 @attack("surface", own_ioctl_works)
 def line_discipline_gsm(facts):
     """The same with N_GSM0710 (CVE-2023-6546)."""
-    _, other = os.openpty()
+    _, other = terminal()
     fcntl.ioctl(other, 0x5423, struct.pack("i", 21))
     return "it answers"
 

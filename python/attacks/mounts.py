@@ -1,6 +1,6 @@
 """Mounts and namespaces."""
 
-from inside import attack, call, check, file_roundtrip, in_child, proc_is_there
+from inside import attack, call, check, file_roundtrip, full_only, in_child, proc_is_there
 
 import ctypes
 import os
@@ -188,6 +188,7 @@ def mount_in_user_namespace(facts):
 
 def _shares(kind):
     def function(facts):
+        full_only(facts, "namespaces are the container's")
         return os.readlink(f"/proc/self/ns/{kind}") == facts["namespaces"][kind] and "the host's"
 
     function.__name__ = f"host_{kind}_namespace"

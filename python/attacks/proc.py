@@ -1,6 +1,6 @@
 """/proc and /sys: other processes, the kernel's settings, the host's hardware."""
 
-from inside import attack, own_memory_reads, proc_is_there
+from inside import attack, full_only, own_memory_reads, proc_is_there
 
 import ctypes
 import os
@@ -210,10 +210,12 @@ def read_only_page(facts):
 @attack("learns", proc_is_there)
 def other_ids(facts):
     """Asks for the process group and session of a process of the host."""
+    full_only(facts, "processes are seen by their numbers")
     return [os.getsid(facts["victim"])]
 
 
 @attack("learns", proc_is_there)
 def host_name(facts):
     """Reads the host's name."""
+    full_only(facts, "the name is the container's")
     return facts["hostname"] in (os.uname().nodename, ) and facts["hostname"]

@@ -42,7 +42,7 @@ def cve_2024_21626_runc_leaked_folder(facts):
 @attack("reads", proc_is_there)
 def cve_2024_21626_runc_cwd(facts):
     """runc: the working folder itself lay outside."""
-    return os.getcwd() not in ("/tmp",) and os.getcwd()
+    return os.getcwd() != os.path.realpath("/tmp") and os.getcwd()
 
 
 @attack("privilege", file_roundtrip)

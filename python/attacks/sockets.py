@@ -1,6 +1,6 @@
 """The network, and sockets of every family."""
 
-from inside import attack, call, in_child, check, socket_pair_works, unix_socket_works
+from inside import attack, call, check, full_only, in_child, socket_pair_works, unix_socket_works
 
 import array
 import os
@@ -71,6 +71,7 @@ def abstract_of_host(facts):
 @attack("network", unix_socket_works)
 def path_of_host(facts):
     """Connects to a socket of the host by its path."""
+    full_only(facts, "a socket that any user may connect to can be")
     one = socket.socket(socket.AF_UNIX)
     one.connect(facts["unix"])
     return one.recv(20)

@@ -63,8 +63,23 @@ static const struct rule CONTAINED[] = {
     { "/dev/full", DEVICE },
     { "/dev/random", DEVICE },
     { "/dev/urandom", DEVICE },
-    /* The worker's own; its child processes have other ones, and no rule for them. */
-    { "/proc/self", READ },
+    /* The worker's own; its child processes have other ones, and no rule for them. Not its namespaces, mounts and network's sockets: these
+     * are the container's. */
+    { "/proc/self/auxv", READ },
+    { "/proc/self/cmdline", READ },
+    { "/proc/self/comm", READ },
+    { "/proc/self/environ", READ },
+    { "/proc/self/fd", READ },
+    { "/proc/self/fdinfo", READ },
+    { "/proc/self/io", READ },
+    { "/proc/self/limits", READ },
+    { "/proc/self/maps", READ },
+    { "/proc/self/mem", READ },
+    { "/proc/self/smaps", READ },
+    { "/proc/self/smaps_rollup", READ },
+    { "/proc/self/stat", READ },
+    { "/proc/self/statm", READ },
+    { "/proc/self/status", READ },
 };
 
 /* What this kernel knows of the rights that we handle: landlock(7), by ABI. */

@@ -17,7 +17,7 @@ int seccomp_load(const struct sock_filter *filter, uint32_t length, struct fault
     return 0;
 }
 
-/* Where all have one uid, a run may act on itself alone, and its pid is known only now. */
+/* Without a pid namespace a run may ask about itself, and where all have one uid act on itself, alone. Its pid is known only now. */
 static int seccomp_load_own(const struct cell *cell, struct fault *why)
 {
     struct sock_filter filter[BPF_MAXINSNS];
@@ -33,7 +33,7 @@ static int seccomp_load_own(const struct cell *cell, struct fault *why)
 
 int seccomp_enter(struct cell *cell, struct fault *why)
 {
-    if (cell->plan->level == LEVEL_CONTAINED && !cell->plan->uids)
+    if (cell->plan->level == LEVEL_CONTAINED)
         return seccomp_load_own(cell, why);
     return seccomp_load(cell->filter, cell->plan->worker_filter_length, why);
 }

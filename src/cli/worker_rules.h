@@ -219,6 +219,8 @@ static const struct values_refused WORKER_VALUES[] = {
 /* Where no mount makes /tmp a run's own, two descriptors do (place.h), and no child process may lose them: to close them says that they
  * aren't there, and libc closes one by one, up to RLIMIT_NOFILE, where close_range isn't known. */
 #define PLACES { CELL_TMP_FD, CELL_RUNTIME_FD, CELL_RUNTIME_FD, CELL_RUNTIME_FD }
+#define SELF { CELL_SELF_PID, CELL_SELF_PID, CELL_SELF_PID, CELL_SELF_PID }
+#define SELF_OR_ZERO { CELL_SELF_PID, 0, 0, 0 }
 #define ALWAYS(call, error) { call, 0, 0, ONE(0), VALUES_ANY_OF, error }
 static const struct values_refused CONTAINED_VALUES[] = {
     { "close", 0, ALL_BITS, PLACES, VALUES_ANY_OF, EBADF }, { "dup2", 1, ALL_BITS, PLACES, VALUES_ANY_OF, EBADF },
@@ -231,6 +233,16 @@ static const struct values_refused CONTAINED_VALUES[] = {
     ALWAYS("memfd_create", EPERM),
     /* Disk space in one call, faster than it is looked at. libc writes instead. */
     ALWAYS("fallocate", EOPNOTSUPP),
+    /* Without a pid namespace: what a process may ask of any other by its number. Clocks of processes are negative numbers. */
+    { "clock_gettime", 0, ALL_BITS, ONE(0x80000000), VALUES_FROM, EINVAL }, { "clock_getres", 0, ALL_BITS, ONE(0x80000000), VALUES_FROM, EINVAL },
+    { "clock_nanosleep", 0, ALL_BITS, ONE(0x80000000), VALUES_FROM, EINVAL }, { "timer_create", 0, ALL_BITS, ONE(0x80000000), VALUES_FROM, EINVAL },
+    { "sched_getaffinity", 0, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM }, { "sched_getparam", 0, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM },
+    { "sched_getscheduler", 0, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM }, { "sched_getattr", 0, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM },
+    { "sched_rr_get_interval", 0, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM },
+    { "getpriority", 1, ALL_BITS, SELF_OR_ZERO, VALUES_NONE_OF, EPERM },
+    { "ioctl", 1, 0xff00, ONE(0xb700) }, /* of a namespace: who owns it, which is above it (ioctl_ns(2)) */
+    /* Who is at the other end: of its one socket, the keeper. */
+    { "getsockopt", 2, ALL_BITS, { SO_PEERCRED, SO_PEERSEC, 59 /* SO_PEERGROUPS */, 59 }, VALUES_ANY_OF, EPERM },
 };
 
 /* Below ABI 6 Landlock doesn't keep abstract sockets apart, and there is no network namespace that would. */
@@ -239,8 +251,6 @@ static const struct values_refused UNSCOPED_VALUES[] = { ALWAYS("socket", EACCES
 /* One uid for all: the kernel lets a process act on others of its uid, the service's own among them. So a run is one process, and acts on
  * itself alone. */
 
-#define SELF { CELL_SELF_PID, CELL_SELF_PID, CELL_SELF_PID, CELL_SELF_PID }
-#define SELF_OR_ZERO { CELL_SELF_PID, 0, 0, 0 }
 static const struct values_refused ALONE_VALUES[] = {
     ALWAYS("fork", EPERM), ALWAYS("vfork", EPERM), ALWAYS("execve", EPERM), ALWAYS("execveat", EPERM),
     { "clone", 0, CLONE_THREAD, ONE(0), VALUES_ANY_OF, EPERM },

@@ -62,7 +62,7 @@ static void what_is_wrong_is_told_with_its_line(void **state)
         { "slots = 0\n", ":1: slots takes a whole number from 1 to 1024" },
         { "slots\n", ":1: a line name = value" },
         { "[server]\n", ":1: there are no sections" },
-        { "level = none\n", ":1: level takes auto or full" },
+        { "level = none\n", ":1: level takes auto, full or contained" },
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         assert_int_equal(text_read(CASES[i].text), -1);
