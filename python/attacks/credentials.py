@@ -1,6 +1,6 @@
 """Users, capabilities, and processes of others: signals, tracing, memory, priorities."""
 
-from inside import attack, call, check, child_ends, full_only, in_child, proc_is_there, python_runs, signal_to_child_works, terminal
+from inside import attack, call, check, child_ends, full_only, in_child, is_alone, proc_is_there, python_runs, signal_to_child_works, terminal
 
 import ctypes
 import os
@@ -55,7 +55,9 @@ def raise_capabilities(facts):
 @attack("surface", proc_is_there)
 def capabilities_left(facts):
     """Finds a capability that it still has."""
-    return [line.strip() for line in open("/proc/self/status") if line.startswith("Cap") and int(line.split()[1], 16)]
+    # A user can't empty the bounding set of its container, and with no_new_privs it gives nothing.
+    sets = ("CapInh", "CapPrm", "CapEff", "CapAmb") if is_alone() else ("Cap",)
+    return [line.strip() for line in open("/proc/self/status") if line.startswith(sets) and int(line.split()[1], 16)]
 
 
 @attack("surface", proc_is_there)
@@ -307,6 +309,8 @@ def limits_missing(facts):
     import resource
 
     bounds = {"CORE": 1, "NOFILE": 10000, "NPROC": 10000, "FSIZE": 1 << 40, "DATA": 1 << 40, "CPU": 1 << 20, "MEMLOCK": 1 << 20}
+    if is_alone():
+        del bounds["NPROC"]  # it would count the service's own processes
     hard = {name: resource.getrlimit(getattr(resource, "RLIMIT_" + name))[1] for name in bounds}
     return [name for name, value in hard.items() if value == resource.RLIM_INFINITY or value > bounds[name]]
 

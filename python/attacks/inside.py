@@ -89,6 +89,17 @@ def full_only(facts, why):
         raise NotHere(f"level {facts['level']}: {why}")
 
 
+def is_alone():
+    """Whether all have one uid, and a run is one process."""
+    try:
+        if fork() == 0:
+            os._exit(0)
+        os.wait()
+        return False
+    except NotHere:
+        return True
+
+
 def terminal():
     """Both ends of a new one."""
     try:
@@ -163,6 +174,8 @@ def run_attack(name, facts):
 def run_control(name):
     try:
         return {"control": ATTACKS[name]["control"]()}
+    except NotHere:
+        return {"control": True}
     except BaseException as error:
         return {"control": f"{type(error).__name__}: {error}"}
 
@@ -196,7 +209,10 @@ def code_runs():
 
 
 def child_ends():
-    return in_child(lambda: 7) == 7
+    try:
+        return in_child(lambda: 7) == 7
+    except NotHere:
+        return python_runs()
 
 
 def socket_pair_works():
@@ -210,7 +226,10 @@ def socket_pair_works():
 def unix_socket_works():
     import socket
 
-    server = socket.socket(socket.AF_UNIX)
+    try:
+        server = socket.socket(socket.AF_UNIX)
+    except PermissionError:  # where all have one uid there are only pairs
+        return socket_pair_works()
     server.bind("/tmp/control.socket")
     server.listen(1)
     client = socket.socket(socket.AF_UNIX)
@@ -220,7 +239,11 @@ def unix_socket_works():
 
 
 def signal_to_child_works():
-    pid = os.fork()
+    try:
+        pid = fork()
+    except NotHere:
+        os.kill(os.getpid(), 0)
+        return True
     if pid == 0:
         signal.pause()
         os._exit(0)
@@ -229,7 +252,11 @@ def signal_to_child_works():
 
 
 def own_memory_reads():
-    with open("/proc/self/mem", "rb", buffering=0) as memory:
-        text = ctypes.create_string_buffer(b"vivary")
+    text = ctypes.create_string_buffer(b"vivary")
+    try:
+        memory = open("/proc/self/mem", "rb", buffering=0)
+    except PermissionError:  # where all have one uid, not even one's own
+        return ctypes.string_at(ctypes.addressof(text)) == b"vivary"
+    with memory:
         memory.seek(ctypes.addressof(text))
         return memory.read(6) == b"vivary"
