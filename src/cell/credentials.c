@@ -8,11 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int identity_change(uid_t uid, bool contained, struct fault *why)
+static int identity_change(uid_t uid, struct fault *why)
 {
-    int r = bounding_drop(why); /* while there still is the right to */
-    if (r < 0 && !(contained && r == -EPERM)) /* which a container may have kept: with no_new_privs no program brings any back */
-        return r;
     /* Raw calls: glibc's wrappers signal all threads to change too (nptl(7)). This process has one, and a broken signal mask or a full
      * RLIMIT_SIGPENDING must not stand in the way. Groups, then gid, then uid: each needs what the next takes. */
     if (syscall(SYS_setgroups, 0, NULL) < 0)
@@ -28,11 +25,13 @@ int credentials_enter(struct cell *cell, struct fault *why)
 {
     const struct plan *plan = cell->plan;
     bool contained = plan->level == LEVEL_CONTAINED;
-    if (!contained || plan->uids) {
-        int r = identity_change((contained ? plan->uid_base : 0) + UID_SLOT + cell->slot, contained, why);
-        if (r < 0)
-            return r;
-    }
+    int r = bounding_drop(why); /* while there still is the right to */
+    if (contained && r == -EPERM)
+        r = 0; /* a container may have kept that right: with no_new_privs no program brings any back */
+    if (r == 0 && plan->uids)
+        r = identity_change((contained ? plan->uid_base : 0) + UID_SLOT + cell->slot, why);
+    if (r < 0)
+        return r;
     /* The session keyring comes from who started the service, and a process may read what is in its own. Seccomp refuses the calls; were it
      * gone, there would be an empty one. A kernel without keys says ENOSYS, a container that keeps all from them EPERM. */
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS && !(contained && errno == EPERM))

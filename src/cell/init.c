@@ -10,8 +10,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int identity_set(uid_t uid, struct fault *why)
+static int identity_set(const struct plan *plan, uid_t uid, struct fault *why)
 {
+    if (!plan->uids)
+        return 0; /* there is no other */
     if (syscall(SYS_setgroups, 0, NULL) < 0)
         return fault_set(why, errno, "setgroups", "init");
     if (syscall(SYS_setresgid, uid, uid, uid) < 0 || syscall(SYS_setresuid, uid, uid, uid) < 0)
@@ -29,7 +31,7 @@ static int init_prepare(const struct plan *plan, const struct sock_filter *filte
     if (unshare((int)namespaces_of(plan, CLONE_NEWCGROUP)) < 0)
         return fault_set(why, errno, "unshare", "cgroup");
     /* The keeper's uid has no number in the zygote's user namespace; files made by it would have no owner. */
-    int r = identity_set(0, why);
+    int r = identity_set(plan, 0, why);
     if (r == 0 && !layer_left_out(plan, LAYER_UTS) && sethostname("vivary", 6) < 0)
         r = fault_set(why, errno, "sethostname", "vivary");
     if (r == 0)
@@ -37,7 +39,7 @@ static int init_prepare(const struct plan *plan, const struct sock_filter *filte
     if (r == 0)
         r = bounding_drop(why);
     if (r == 0)
-        r = identity_set(UID_INIT, why);
+        r = identity_set(plan, UID_INIT, why);
     if (r == 0)
         r = capabilities_clear(why);
     if (r < 0)

@@ -21,8 +21,10 @@ int rlimits_enter(struct cell *cell, struct fault *why)
         { RLIMIT_AS, "AS", plan->group[GROUP_MEMORY][0] != '\0' ? RLIM_INFINITY : cell->zygote_size + room },
         { RLIMIT_CPU, "CPU", cpu_s }, /* soft = hard: the kernel's SIGKILL, which no handler survives */
         { RLIMIT_FSIZE, "FSIZE", contained ? plan->tmp_bytes : plan->memory_bytes },
-        /* It counts all processes of the uid, wherever they are: with one uid for all it would count the service's. */
-        { RLIMIT_NPROC, "NPROC", contained && !plan->uids ? RLIM_INFINITY : plan->processes },
+        /* It counts all processes of the uid, wherever they are: with one uid for all it would count the service's, but in a user
+         * namespace of the worker's own, which counts for itself. What is set before that is made bounds the uid outside of it as well
+         * (set_userns_rlimit_max in kernel/user_namespace.c), so it is set after it. */
+        { RLIMIT_NPROC, "NPROC", plan->uids ? plan->processes : RLIM_INFINITY },
         { RLIMIT_NOFILE, "NOFILE", plan->descriptors },
         { RLIMIT_STACK, "STACK", 8 << 20 },
         /* Too little for a file, as 0 is; and where crashes are piped to a program of the host's root, which 0 doesn't prevent, the one

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static int map_write(const char *path, const char *text, struct fault *why)
@@ -34,5 +35,8 @@ int user_enter(struct cell *cell, struct fault *why)
         r = map_write("/proc/self/uid_map", map, why);
     if (r == 0)
         r = map_write("/proc/self/gid_map", map, why);
+    struct rlimit processes = { .rlim_cur = cell->plan->processes, .rlim_max = cell->plan->processes };
+    if (r == 0 && !cell->plan->uids && setrlimit(RLIMIT_NPROC, &processes) < 0)
+        r = fault_set(why, errno, "setrlimit", "NPROC");
     return r;
 }

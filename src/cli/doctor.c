@@ -24,15 +24,14 @@ static void row_print(const char *what, bool there, const char *found, const cha
         printf("%-22s      mend: %s\n", "", mend);
 }
 
-static void host_show(const struct host *host)
+static void host_show(const struct host *host, bool root)
 {
     static const char USERNS[] = "sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 (as root)";
     static const char NAMESPACE[] = "sudo vivary ..., or in a container: --cap-add SYS_ADMIN and a seccomp profile that allows it";
     static const char NEEDED[] = "level full can't be had without it";
     char text[160];
-    bool root = geteuid() == 0;
     printf("%-22s      %s\n", "kernel", host->kernel);
-    row_print("root", root, "", "level full can't be had without it; at level contained all runs have one uid, and are one process each", "sudo vivary ...");
+    row_print("root", root, "", host->own_user ? "all runs have one uid, each in a user namespace of its own; no cgroup limits" : "all runs have one uid, and are one process each", "sudo vivary ...");
     row_print("user namespace", host->user, "", NEEDED, USERNS);
     row_print("pid namespace", host->pid, "", NEEDED, NAMESPACE);
     row_print("mount namespace", host->mnt, "", NEEDED, NAMESPACE);
@@ -164,8 +163,9 @@ int doctor_main(int argc, char **argv)
     }
     static struct launch launch;
     launch.settings = settings;
-    host_probe(&launch.host);
-    host_show(&launch.host);
+    bool root = geteuid() == 0;
+    level_probe(&settings, &launch.host);
+    host_show(&launch.host, root);
     bool python = python_show(&settings);
     return level_show(&launch) && python ? 0 : 1;
 }

@@ -179,8 +179,8 @@ static int plans_write(struct launch *launch)
             .version = FRONT_PLAN_VERSION,
             .filter_length = (uint32_t)lengths[FILTER_FRONT],
             .jail = plan->level == LEVEL_FULL || plan->uids,
-            .uid = plan->uid_base + UID_FRONT,
-            .gid = plan->uid_base + UID_FRONT,
+            .uid = plan->uids ? plan->uid_base + UID_FRONT : 0,
+            .gid = plan->uids ? plan->uid_base + UID_FRONT : 0,
             .listeners = s->listen_count,
             .slots = plan->slots,
             .queue_max = (uint32_t)s->queue_max,
@@ -244,7 +244,7 @@ int launch_prepare(struct launch *launch)
                 launch->python.executable, launch->python.missing);
         return 1;
     }
-    host_probe(&launch->host);
+    level_probe(&launch->settings, &launch->host);
     return plan_make(launch) || plans_write(launch);
 }
 

@@ -18,7 +18,7 @@ const char *level_missing(const struct host *host, enum plan_level level)
 {
     if (level == LEVEL_FULL) {
         if (geteuid() != 0)
-            return "level full needs root, to make cells: it is given up where scripts run";
+            return "level full needs root, or user namespaces for everybody, which this host, or its container, doesn't allow";
         if (!host->user || !host->pid || !host->mnt || !host->net || !host->ipc || !host->uts || !host->cgroup || !host->proc_subset)
             return "level full needs namespaces, which this host, or its container, doesn't allow";
     } else {
@@ -29,6 +29,22 @@ const char *level_missing(const struct host *host, enum plan_level level)
                    "another user (docker run --user 1234)";
     }
     return host->seccomp_filter ? NULL : "seccomp filters are needed (a kernel with CONFIG_SECCOMP_FILTER)";
+}
+
+static bool full_enough(const struct host *host)
+{
+    return level_missing(host, LEVEL_FULL) == NULL && host->nested_user; /* else a worker would be root of its zygote's namespace */
+}
+
+void level_probe(const struct settings *settings, struct host *ret_host)
+{
+    *ret_host = (struct host) { 0 };
+    host_probe(ret_host);
+    if (level_missing(ret_host, LEVEL_FULL) == NULL || strcmp(settings->level, "contained") == 0 || !host_probe_user(full_enough) ||
+        !host_enter_user())
+        return;
+    ret_host->own_user = true;
+    host_probe(ret_host);
 }
 
 /* Where the slots' folders may lie. An operator who wants their sum bounded mounts a tmpfs on the first. */
@@ -69,7 +85,6 @@ static uint32_t shm_choose(const struct launch *launch)
 static int contained_prepare(struct launch *launch)
 {
     struct plan *plan = &launch->plan;
-    plan->uids = geteuid() == 0;
     plan->user_nested = plan->overlay = 0;
     plan->linked = link_leads("/tmp", "/proc/self/fd/1000") && link_leads("/runtime", "/proc/self/fd/1001");
     plan->shm = plan->uids ? shm_choose(launch) : 0;
@@ -116,6 +131,9 @@ int level_choose(struct launch *launch)
     const char *asked = launch->settings.level, *full = level_missing(&launch->host, LEVEL_FULL);
     const char *contained = level_missing(&launch->host, LEVEL_CONTAINED);
     launch->plan.level = 0;
+    launch->plan.uids = geteuid() == 0 && !launch->host.own_user;
+    if (launch->host.own_user)
+        launch->plan.uid_base = 0;
     if (full == NULL && strcmp(asked, "contained") != 0)
         launch->plan.level = LEVEL_FULL;
     else if (contained == NULL && strcmp(asked, "full") != 0)
@@ -156,9 +174,9 @@ void level_layers(const struct plan *plan, char ret_text[static LEVEL_TEXT_MAX])
     ret_text[0] = '\0';
     if (full)
         list_add(ret_text, "namespaces, own mounts%s", plan->user_nested ? ", own user namespace" : "");
-    if (full || plan->uids)
+    if (plan->uids)
         list_add(ret_text, "own uid for each slot");
-    else
+    else if (!full)
         list_add(ret_text, "one process for each run");
     if (plan->landlock_abi > 0)
         list_add(ret_text, "Landlock ABI %u", plan->landlock_abi);

@@ -6,6 +6,9 @@
 
 enum { LEVEL_TEXT_MAX = 1024 };
 
+/* Probes the host. Where level full can be had without privileges alone, this process becomes root of a user namespace for it. */
+void level_probe(const struct settings *settings, struct host *ret_host);
+
 /* Why the level can't be had here, as a sentence, or NULL if it can. */
 const char *level_missing(const struct host *host, enum plan_level level);
 

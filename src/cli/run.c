@@ -237,7 +237,7 @@ int run_main(int argc, char **argv)
     pid_t pid = fork();
     if (pid == 0) {
         /* A child without privileges talks with the worker; this process stays to clear away, as only root can. */
-        bool own = launch.plan.level == LEVEL_FULL || launch.plan.uids; /* else there are no privileges */
+        bool own = launch.plan.uids; /* else there are none over others */
         bool ready_now = (!own || privileges_drop(launch.plan.uid_base + UID_RUN) == 0) && ready_wait(keeper, fds, &ready) == 0;
         _exit(ready_now ? script_run(&launch, keeper, &ready, fds, &script, json) : 1);
     }

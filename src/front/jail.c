@@ -43,11 +43,11 @@ static int identity_leave(const struct front_plan *plan, struct fault *why)
                 break;
             return fault_set(why, errno, "prctl", "PR_CAPBSET_DROP");
         }
-    if (setgroups(0, NULL) < 0)
+    if (plan->uid != 0 && setgroups(0, NULL) < 0)
         return fault_set(why, errno, "setgroups", "front");
-    if (setresgid(plan->gid, plan->gid, plan->gid) < 0)
+    if (plan->uid != 0 && setresgid(plan->gid, plan->gid, plan->gid) < 0)
         return fault_set(why, errno, "setresgid", "front");
-    if (setresuid(plan->uid, plan->uid, plan->uid) < 0)
+    if (plan->uid != 0 && setresuid(plan->uid, plan->uid, plan->uid) < 0)
         return fault_set(why, errno, "setresuid", "front");
     struct rlimit none = { 0 };
     if (setrlimit(RLIMIT_NPROC, &none) < 0)

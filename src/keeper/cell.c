@@ -127,7 +127,7 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
         return r;
     /* A script may open /dev/stdout, and the pipe asks its uid like a file. Without CAP_CHOWN, which a container may not have, the pipe is
      * open to all who have a name for it: those that hold it. */
-    if ((fchown(out_write, uid, uid) < 0 || fchown(err_write, uid, uid) < 0) &&
+    if (keeper->plan->uids && (fchown(out_write, uid, uid) < 0 || fchown(err_write, uid, uid) < 0) &&
         (fchmod(out_write, 0622) < 0 || fchmod(err_write, 0622) < 0))
         return fault_set(why, errno, "fchown", "stdout");
     if (fcntl(status_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(out_read, F_SETFL, O_NONBLOCK) < 0 ||

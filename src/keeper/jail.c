@@ -39,6 +39,8 @@ static int capabilities_keep(const struct plan *plan, struct fault *why)
     uint64_t kept = 0;
     for (size_t i = 0; i < count && (full || plan->uids); i++) /* without uids of their own, everything is one user's */
         kept |= UINT64_C(1) << list[i];
+    if (full && !plan->uids)
+        kept |= UINT64_C(1) << CAP_SETFCAP; /* the zygote's uid is this process's, and to map one's own root asks for it: Linux 5.12 */
     for (int capability = 0; capability < 64; capability++)
         if ((kept >> capability & 1) == 0 && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) {
             if (errno == EINVAL || (!full && errno == EPERM))

@@ -17,11 +17,11 @@
 
 #define ZYGOTE_UIDS 65536U
 
-static int map_write(pid_t pid, const char *file, uint32_t base, struct fault *why)
+static int map_write(pid_t pid, const char *file, const struct plan *plan, struct fault *why)
 {
     char path[64], map[64];
     snprintf(path, sizeof path, ROOT_OLD "/proc/%d/%s", (int)pid, file);
-    int length = snprintf(map, sizeof map, "0 %u %u", base, ZYGOTE_UIDS);
+    int length = snprintf(map, sizeof map, "0 %u %u", plan->uid_base, plan->uids ? ZYGOTE_UIDS : 1);
     OWN_FD fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return fault_set(why, errno, "open", file);
@@ -33,7 +33,8 @@ static int zygote_become(const struct plan *plan, int socket, int plan_fd, int g
     char word;
     if (read(go, &word, 1) != 1)
         return fault_set(why, EPIPE, "read", "uid map");
-    if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0)
+    if (plan->uids &&
+        (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0))
         return fault_set(why, errno, "setresuid", "zygote");
     int r = root_enter(why);
     if (r < 0)
@@ -72,9 +73,9 @@ int zygote_launch_full(const struct plan *plan, int socket, int plan_fd, pid_t *
             _exit(1);
         }
     }
-    r = map_write((pid_t)pid, "uid_map", plan->uid_base, why);
+    r = map_write((pid_t)pid, "uid_map", plan, why);
     if (r == 0)
-        r = map_write((pid_t)pid, "gid_map", plan->uid_base, why);
+        r = map_write((pid_t)pid, "gid_map", plan, why);
     if (r == 0 && write(go[1], "", 1) != 1)
         r = fault_set(why, errno, "write", "go");
     *ret_pid = (pid_t)pid; /* known to the keeper even on failure, to be killed */

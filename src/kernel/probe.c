@@ -67,11 +67,12 @@ static bool map_write(const char *map)
  * A child with the host's rights writes the outer map. */
 static bool nested_try(int flags)
 {
-    (void)flags;
     int ready[2], mapped[2];
     char word;
     if (pipe2(ready, O_CLOEXEC) < 0 || pipe2(mapped, O_CLOEXEC) < 0)
         return false;
+    bool single = flags != 0;
+    const char *outer_map = single ? "0 0 1" : "0 1073741824 65536";
     pid_t inner = getpid(), writer = fork();
     if (writer == 0) {
         close(ready[1]); /* else it would wait for a word from itself when the other end gives up */
@@ -79,18 +80,18 @@ static bool nested_try(int flags)
         char path[64];
         bool done = read(ready[0], &word, 1) == 1;
         snprintf(path, sizeof path, "/proc/%d/uid_map", (int)inner);
-        done = done && text_write(path, "0 1073741824 65536");
+        done = done && text_write(path, outer_map);
         snprintf(path, sizeof path, "/proc/%d/gid_map", (int)inner);
-        done = done && text_write(path, "0 1073741824 65536");
+        done = done && text_write(path, outer_map);
         _exit(done && write(mapped[1], "", 1) == 1 ? 0 : 1);
     }
     close(mapped[1]);
     if (writer < 0 || unshare(CLONE_NEWUSER) < 0 || write(ready[1], "", 1) != 1 || read(mapped[0], &word, 1) != 1)
         return false;
-    if (syscall(SYS_setresgid, 1000, 1000, 1000) < 0 || syscall(SYS_setresuid, 1000, 1000, 1000) < 0)
+    if (!single && (syscall(SYS_setresgid, 1000, 1000, 1000) < 0 || syscall(SYS_setresuid, 1000, 1000, 1000) < 0))
         return false;
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-    return unshare(CLONE_NEWUSER) == 0 && text_write("/proc/self/setgroups", "deny") && map_write("1000 1000 1");
+    return unshare(CLONE_NEWUSER) == 0 && text_write("/proc/self/setgroups", "deny") && map_write(single ? "1000 0 1" : "1000 1000 1");
 }
 
 static bool overlay_try(int flags)
@@ -152,7 +153,7 @@ static bool uids_try(int flags)
 
 void host_probe(struct host *ret_host)
 {
-    *ret_host = (struct host) { 0 };
+    *ret_host = (struct host) { .own_user = ret_host->own_user };
     struct utsname name;
     if (uname(&name) == 0)
         snprintf(ret_host->kernel, sizeof ret_host->kernel, "%.60s %.40s", name.release, name.machine);
@@ -163,7 +164,7 @@ void host_probe(struct host *ret_host)
     ret_host->ipc = probe_run(unshare_try, CLONE_NEWIPC);
     ret_host->uts = probe_run(unshare_try, CLONE_NEWUTS);
     ret_host->cgroup = probe_run(unshare_try, CLONE_NEWCGROUP);
-    ret_host->nested_user = probe_run(nested_try, 0);
+    ret_host->nested_user = probe_run(nested_try, ret_host->own_user);
     ret_host->overlay = probe_run(overlay_try, 0);
     ret_host->proc_subset = probe_run(proc_try, 0);
     ret_host->seccomp_filter = probe_run(seccomp_try, 0);
@@ -179,4 +180,31 @@ void host_probe(struct host *ret_host)
         if (ret_host->memory || ret_host->pids || ret_host->cpu)
             ret_host->cgroup_version = version;
     }
+}
+
+bool host_enter_user(void)
+{
+    char uids[48], gids[48];
+    snprintf(uids, sizeof uids, "0 %u 1", geteuid());
+    snprintf(gids, sizeof gids, "0 %u 1", getegid());
+    if (unshare(CLONE_NEWUSER) < 0)
+        return false;
+    text_write("/proc/self/setgroups", "deny"); /* demanded before a gid_map, user_namespaces(7); gVisor has no such file */
+    return text_write("/proc/self/uid_map", uids) && text_write("/proc/self/gid_map", gids);
+}
+
+bool host_probe_user(bool (*enough)(const struct host *host))
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct host host = { .own_user = true };
+        if (!host_enter_user())
+            _exit(1);
+        host_probe(&host);
+        _exit(enough(&host) ? 0 : 1);
+    }
+    int status = 1;
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return pid > 0 && status == 0;
 }

@@ -6,6 +6,7 @@
 
 struct host {
     char kernel[128];
+    bool own_user; /* probed in a user namespace that this process made, in which it is root and the only user: host_enter_user */
     bool user, pid, mnt, net, ipc, uts, cgroup; /* namespaces */
     bool nested_user;                           /* a user namespace made as an unprivileged uid inside another */
     bool overlay;                               /* an overlay whose upper folder becomes read-only */
@@ -18,5 +19,11 @@ struct host {
 };
 
 void host_probe(struct host *ret_host);
+
+/* What a user without privileges can have: becomes root of a new user namespace, over nothing but what is made in it. False if that isn't to
+ * be had. */
+bool host_enter_user(void);
+/* Whether it is to be had, and what it brings: probed in a child. */
+bool host_probe_user(bool (*enough)(const struct host *host));
 
 #endif

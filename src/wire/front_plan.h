@@ -13,8 +13,8 @@ struct front_plan {
     uint32_t version;
     uint32_t listeners;     /* how many listening sockets */
     uint32_t filter_length; /* in instructions; 0: no filter (only a sanitizer build) */
-    uint32_t jail;          /* 1: started as root, so chroot to an empty folder and change to uid and gid; 0: can't */
-    uint32_t uid, gid;
+    uint32_t jail;          /* 1: as root, chroot to an empty folder, and change to uid and gid; 0: can't */
+    uint32_t uid, gid;      /* 0: there are no others */
     uint32_t slots;
     uint32_t queue_max;       /* runs that may wait for a worker */
     uint32_t connections_max; /* HTTP connections at once */

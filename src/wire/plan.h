@@ -45,7 +45,7 @@ struct plan {
     uint32_t uid_base;       /* the zygote's uids 0..65535 are uid_base.. outside */
     uint32_t worker_filter_length, init_filter_length, keeper_filter_length; /* in instructions */
     uint32_t prefixes;
-    uint32_t uids;   /* contained: each slot has an uid of its own; else all is one user's, and no run may fork */
+    uint32_t uids;   /* each slot has an uid of its own. Else all is one user's; at level contained no run may fork then */
     uint32_t linked; /* contained: /tmp and /runtime are links to descriptors 1000 and 1001 of whoever looks */
     uint32_t shm;    /* contained: runs may use /dev/shm; SHM_SHUT: it is the container's own, and is to be shut to those who list it */
 #ifdef VIVARY_ABLATION

@@ -50,6 +50,11 @@ def one_process():
     return "one process for each run" in doctor_says("made up of")
 
 
+def only_with_sums(test):
+    """Marks a test of limits for all processes of a run together."""
+    return unittest.skipIf("memory of all processes" in doctor_says("not bounded"), "only each process is limited here")(test)
+
+
 def only_with_children(test):
     """Marks a test whose script starts processes."""
     return unittest.skipIf(one_process(), "a run is one process here")(test)

@@ -8,7 +8,7 @@ import time
 import unittest
 import uuid
 
-from service import Case, SANDBOX_FAILED, Service, eventually, one_process, only_full, only_with_children, pids_with_argument, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
+from service import Case, SANDBOX_FAILED, Service, eventually, one_process, only_full, only_with_children, only_with_sums, pids_with_argument, shared_start as setUpModule, shared_stop as tearDownModule  # noqa: F401
 
 ERRNO = """
 import os
@@ -387,6 +387,7 @@ class LimitTest(Case):
         self.assertEqual(self.result("def main():\n    x = bytearray(256 << 20)\n    x[::4096] = b'x' * len(x[::4096])\n    return {'n': len(x)}"), {"n": 256 << 20})
 
     @only_with_children
+    @only_with_sums
     def test_processes_share_one_memory_limit(self):
         if "without cgroup" in self.service.start_line:
             self.skipTest("this host gives no cgroup limits: memory is bounded for each process alone")
@@ -571,6 +572,7 @@ class ProcessorTimeTest(Case):
         self.assertEqual(self.result("import time\ndef main():\n    time.sleep(1.5)\n    return {'slept': 1}"), {"slept": 1})
 
     @only_with_children
+    @only_with_sums
     def test_children_share_the_processor_time(self):
         if "without cgroup" in self.service.start_line:
             self.skipTest("this host gives no cgroup limits: processor time is bounded for each process alone")
