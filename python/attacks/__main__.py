@@ -48,10 +48,11 @@ def execute(path, script):
 
 def level_of(binary, options):
     said = subprocess.run([binary, "doctor", *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
-    found = re.search(r"^isolation level\s+(\w+)$", said.decode(), re.M)
-    if not found:
+    rows = {line[:22].strip(): line[28:].strip() for line in said.decode().splitlines()}
+    if "made up of" not in rows:
         raise SystemExit("attacks: there is no level of isolation to be had here: vivary doctor says why")
-    return found[1]
+    return {"level": rows["isolation level"], "own_uids": "own uid for each slot" in rows["made up of"],
+            "sums": "memory of all processes" not in rows["not bounded"]}
 
 
 class Service:
@@ -199,13 +200,13 @@ def main():
     try:
         with tempfile.TemporaryDirectory(prefix="vivary-attack-") as folder:
             level = level_of(given.vivary, given.options)
-            shares = "--share" in given.options or level != "full"  # at level contained nothing can be mounted for them
+            shares = "--share" in given.options or level["level"] != "full"  # at level contained nothing can be mounted for them
             options = given.options if shares else ["--share", stage.share, *given.options]
             service = Service(given.vivary, folder + "/socket", stage.environment(), options)
             try:
                 if not given.quiet:
                     print(f"{len(wanted)} attacks. {service.line.split('. Try')[0]}", flush=True)
-                facts = {**stage.facts(service.processes()), "level": level}
+                facts = {**stage.facts(service.processes()), **level}
                 facts["random"] = execute(service.path, "import random\ndef main():\n    return {'n': random.getrandbits(64)}")[1]["result"]["n"]
                 for name, text, entry in wanted:
                     record = run(service.path, stage, facts, name, text, entry)

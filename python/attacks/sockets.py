@@ -102,7 +102,7 @@ def peer_is_host(facts):
         except OSError:
             continue
         pid, uid, gid = struct.unpack("3i", one.getsockopt(socket.SOL_SOCKET, 17, 12))
-        return (pid > 0 or uid not in (65534, 4294967295 - 2**32, -1)) and f"pid {pid} uid {uid}"
+        return (pid > 0 or uid not in (65534, 4294967295 - 2**32, -1, os.getuid())) and f"pid {pid} uid {uid}"
 
 
 @attack("surface", unix_socket_works)

@@ -112,7 +112,7 @@ static int rules_add(scmp_filter_ctx filter, enum filter_for which, struct fault
 enum {
     VALUES = COUNT(WORKER_VALUES[0].values),
     VALUES_BLOCK = VALUES + 6, /* instructions for one row */
-    VALUES_MOST = (COUNT(WORKER_VALUES) + COUNT(CONTAINED_VALUES) + COUNT(UNSCOPED_VALUES) + COUNT(ALONE_VALUES)) * VALUES_BLOCK,
+    VALUES_MOST = (COUNT(WORKER_VALUES) + COUNT(CONTAINED_VALUES) + COUNT(UNGROUPED_VALUES) + COUNT(UNSCOPED_VALUES) + COUNT(ALONE_VALUES)) * VALUES_BLOCK,
 };
 
 /* An unconditional rule of libseccomp's swallows those that look at an argument, and "all but these" can't be said in its terms. So what is
@@ -124,9 +124,9 @@ static size_t values_write(struct sock_filter *to, const struct values_refused *
     for (size_t i = 0; i < count; i++) {
         const struct values_refused *refused = &rows[i];
         bool none_of = refused->test == VALUES_NONE_OF;
-        uint32_t answer = (uint32_t)(refused->answer != 0 ? refused->answer : EPERM);
+        uint32_t answer = refused->answer == ANSWER_DONE ? 0 : (uint32_t)(refused->answer != 0 ? refused->answer : EPERM);
         uint16_t jump = refused->test == VALUES_FROM ? BPF_JMP | BPF_JGE | BPF_K : BPF_JMP | BPF_JEQ | BPF_K;
-        uint32_t call = (uint32_t)call_resolve(refused->name, 0);
+        uint32_t call = (uint32_t)call_resolve(refused->name, strcmp(refused->name, "fchmodat2") == 0 ? 452 : 0);
         uint32_t low_half = (uint32_t)(offsetof(struct seccomp_data, args) + refused->argument * sizeof(uint64_t));
         to[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
         to[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, VALUES_BLOCK - 2); /* else to the next row */
@@ -145,6 +145,8 @@ static size_t values_write(struct sock_filter *to, const struct values_refused *
 static size_t values_all(struct sock_filter *to, const struct plan *plan)
 {
     size_t at = values_write(to, WORKER_VALUES, COUNT(WORKER_VALUES));
+    if (plan->group[GROUP_MEMORY][0] == '\0')
+        at += values_write(to + at, UNGROUPED_VALUES, COUNT(UNGROUPED_VALUES));
     if (plan->level != LEVEL_CONTAINED)
         return at;
     at += values_write(to + at, CONTAINED_VALUES, COUNT(CONTAINED_VALUES));

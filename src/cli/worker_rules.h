@@ -26,7 +26,7 @@ enum rule_test {
     TEST_NO_BIT,  /* no bit of the mask is set; if one is, the answer is EPERM */
 };
 
-enum { ANSWER_ALLOW = -1 };
+enum { ANSWER_ALLOW = -1, ANSWER_DONE = -2 };
 
 struct syscall_rule {
     const char *name;
@@ -183,7 +183,7 @@ struct values_refused {
     uint32_t mask;
     uint32_t values[4];
     enum values_test test;
-    int answer; /* an errno; 0: EPERM */
+    int answer; /* an errno, which 0 stands for EPERM in; ANSWER_DONE says success, and does nothing */
 };
 
 #define ALL_BITS 0xffffffffU
@@ -229,8 +229,6 @@ static const struct values_refused CONTAINED_VALUES[] = {
     /* Without a user namespace of the worker's own, these are what a capability that was left to it would be used with. */
     ALWAYS("setuid", EPERM), ALWAYS("setgid", EPERM), ALWAYS("setreuid", EPERM), ALWAYS("setregid", EPERM), ALWAYS("setresuid", EPERM),
     ALWAYS("setresgid", EPERM), ALWAYS("setgroups", EPERM),
-    /* Memory that counts for nobody: without a memory cgroup, nothing adds it up. */
-    ALWAYS("memfd_create", EPERM),
     /* Disk space in one call, faster than it is looked at. libc writes instead. */
     ALWAYS("fallocate", EOPNOTSUPP),
     /* Without a pid namespace: what a process may ask of any other by its number. Clocks of processes are negative numbers. */
@@ -244,6 +242,9 @@ static const struct values_refused CONTAINED_VALUES[] = {
     /* Who is at the other end: of its one socket, the keeper. */
     { "getsockopt", 2, ALL_BITS, { SO_PEERCRED, SO_PEERSEC, 59 /* SO_PEERGROUPS */, 59 }, VALUES_ANY_OF, EPERM },
 };
+
+/* Without a memory cgroup, files without a name are memory that nothing adds up. */
+static const struct values_refused UNGROUPED_VALUES[] = { ALWAYS("memfd_create", EPERM) };
 
 /* Below ABI 6 Landlock doesn't keep abstract sockets apart, and there is no network namespace that would. */
 static const struct values_refused UNSCOPED_VALUES[] = { ALWAYS("socket", EACCES) };
@@ -265,6 +266,11 @@ static const struct values_refused ALONE_VALUES[] = {
     /* A file's owner is sent SIGKILL when there is something to read: no call of kill's family is needed. */
     { "fcntl", 1, ALL_BITS, { F_SETOWN, F_SETOWN_EX, F_SETSIG, F_SETSIG }, VALUES_ANY_OF, EPERM },
     ALWAYS("socket", EACCES),
+    /* Other runs' folders have the same owner, and Landlock doesn't know of these calls, or not before ABI 3. That a mode was set is said and
+     * not done, since shutil.copy() sets one. */
+    ALWAYS("chmod", ANSWER_DONE), ALWAYS("fchmodat", ANSWER_DONE), ALWAYS("fchmodat2", ANSWER_DONE), ALWAYS("truncate", EACCES), ALWAYS("setxattr", EPERM),
+    ALWAYS("lsetxattr", EPERM), ALWAYS("removexattr", EPERM), ALWAYS("lremovexattr", EPERM),
+    { "utimensat", 1, ALL_BITS, ONE(0), VALUES_NONE_OF, EPERM }, ALWAYS("utime", EPERM), ALWAYS("utimes", EPERM), ALWAYS("futimesat", EPERM),
     /* It is to die with its zygote, which has no other hold on it when the keeper is gone. */
     { "prctl", 0, ALL_BITS, ONE(PR_SET_PDEATHSIG), VALUES_ANY_OF, EPERM },
 };

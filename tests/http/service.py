@@ -50,6 +50,11 @@ def one_process():
     return "one process for each run" in doctor_says("made up of")
 
 
+def read_only_root():
+    """Where all is read-only, every write says so first."""
+    return level() == "contained" and bool(os.statvfs("/etc").f_flag & os.ST_RDONLY)
+
+
 def only_with_sums(test):
     """Marks a test of limits for all processes of a run together."""
     return unittest.skipIf("memory of all processes" in doctor_says("not bounded"), "only each process is limited here")(test)

@@ -27,7 +27,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static struct plan plan_of_test = { .level = LEVEL_FULL };
+static struct plan plan_of_test = { .level = LEVEL_FULL, .group = { [GROUP_MEMORY] = "/" } };
 
 /* Makes the call in a child under the worker's filter. Returns its errno, 0 if it worked, or 1000 + the signal that it died of. */
 static int call_try(enum filter_for which, long number, long a, long b, long c)
