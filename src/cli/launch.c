@@ -193,6 +193,8 @@ static int plans_write(struct launch *launch)
             .result_max = s->result_max,
             .stdout_max = s->stdout_max,
         };
+        if (level_json(launch, front.ready, sizeof front.ready) < 0)
+            status = launch_fail("the description of the level is too long");
         struct iovec of_keeper[] = { { plan, sizeof *plan },
                                      { filters[FILTER_WORKER], lengths[FILTER_WORKER] * sizeof **filters },
                                      { filters[FILTER_INIT], lengths[FILTER_INIT] * sizeof **filters },

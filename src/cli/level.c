@@ -184,7 +184,7 @@ void level_layers(const struct plan *plan, char ret_text[static LEVEL_TEXT_MAX])
     if (plan->cgroup_version > 0)
         list_add(ret_text, "cgroup v%u limits", plan->cgroup_version);
     if (!full)
-        list_add(ret_text, plan->cgroup_version > 0 || !plan->uids ? "a watcher for disk" : "a watcher for memory, processor time and disk");
+        list_add(ret_text, plan->cgroup_version > 0 || !plan->uids ? "a watcher for disk" : "a watcher for memory and time and disk");
     if (!full)
         list_add(ret_text, plan->linked ? "own /tmp" : "own TMPDIR");
 }
@@ -200,13 +200,40 @@ void level_unbounded(const struct plan *plan, char ret_text[static LEVEL_TEXT_MA
     if (plan->group[GROUP_SHARE][0] == '\0')
         list_add(ret_text, "a run's share of the processors");
     if (alone)
-        list_add(ret_text, "threads, but by memory");
+        list_add(ret_text, "threads (but by memory)");
     if (plan->level == LEVEL_FULL)
         return;
-    list_add(ret_text, "disk under files without a name, until 256 MiB are left");
-    list_add(ret_text, "which pids there are, and whose");
+    list_add(ret_text, "disk under files without a name (until 256 MiB are left)");
+    list_add(ret_text, "which pids there are and whose");
     if (plan->shm)
         list_add(ret_text, "room in /dev/shm");
     if (!plan->linked)
-        list_add(ret_text, "/tmp itself, which scripts can't use: TMPDIR is their own");
+        list_add(ret_text, "/tmp itself (scripts have TMPDIR)");
+}
+
+static void array_write(FILE *to, const char *name, const char *list)
+{
+    fprintf(to, ", \"%s\": [", name);
+    for (const char *at = list; *at != '\0';) {
+        size_t length = strcspn(at, ",");
+        fprintf(to, "%s\"%.*s\"", at == list ? "" : ", ", (int)length, at);
+        at += length;
+        at += strspn(at, ", ");
+    }
+    fputc(']', to);
+}
+
+int level_json(const struct launch *launch, char *ret_text, size_t size)
+{
+    char layers[LEVEL_TEXT_MAX], unbounded[LEVEL_TEXT_MAX];
+    level_layers(&launch->plan, layers);
+    level_unbounded(&launch->plan, unbounded);
+    FILE *to = fmemopen(ret_text, size, "w");
+    if (to == NULL)
+        return -1;
+    fprintf(to, "{\"status\": \"ready\", \"level\": \"%s\"", level_name(&launch->plan));
+    array_write(to, "layers", layers);
+    array_write(to, "not_bounded", unbounded);
+    fprintf(to, ", \"python\": \"%s\", \"slots\": %u}", launch->python.version, launch->plan.slots);
+    return fclose(to) == 0 && strlen(ret_text) + 1 < size ? 0 : -1;
 }

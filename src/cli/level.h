@@ -20,4 +20,7 @@ const char *level_name(const struct plan *plan);
 void level_layers(const struct plan *plan, char ret_text[static LEVEL_TEXT_MAX]);
 void level_unbounded(const struct plan *plan, char ret_text[static LEVEL_TEXT_MAX]);
 
+/* All of it, as the answer to GET /readyz. 0, or -1: it didn't fit. */
+int level_json(const struct launch *launch, char *ret_text, size_t size);
+
 #endif

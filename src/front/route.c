@@ -1,4 +1,4 @@
-/* What is asked for: two paths. */
+/* What is asked for: three paths. */
 #include "front/answer.h"
 #include "front/front.h"
 #include "front/request.h"
@@ -15,6 +15,34 @@ void call_fail(struct call *call, unsigned status, const char *text)
     call->state = CALL_ANSWERED;
 }
 
+static bool is_read(const char *method)
+{
+    return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+}
+
+static void call_say(struct call *call, unsigned status, const char *text)
+{
+    call->answer = strdup(text);
+    call->answer_length = strlen(text);
+    call->status = call->answer != NULL ? status : 500;
+    call->state = CALL_ANSWERED;
+}
+
+/* Ready is who has a worker, whatever it does: then the next is on its way. */
+static void ready_say(struct call *call)
+{
+    const struct front *front = call->front;
+    bool any = false;
+    for (uint32_t slot = 0; slot < front->plan.slots && !any; slot++)
+        any = front->workers[slot].state != WORKER_NONE;
+    if (front->stopping)
+        call_say(call, 503, "{\"status\": \"stopping\"}");
+    else if (!any)
+        call_say(call, 503, "{\"status\": \"starting\"}");
+    else
+        call_say(call, 200, front->plan.ready);
+}
+
 /* Decides at the headers what can be decided then. What stays in CALL_READING is a POST to /execute. */
 void call_route(struct call *call, const char *method, const char *path)
 {
@@ -26,12 +54,14 @@ void call_route(struct call *call, const char *method, const char *path)
             return;
         call->allow = "POST";
     } else if (length == 8 && strncmp(path, "/healthz", 8) == 0) {
-        if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) {
-            static const char OK[] = "{\"status\": \"ok\"}";
-            call->answer = strdup(OK);
-            call->answer_length = sizeof OK - 1;
-            call->status = call->answer != NULL ? 200 : 500;
-            call->state = CALL_ANSWERED;
+        if (is_read(method)) {
+            call_say(call, 200, "{\"status\": \"ok\"}");
+            return;
+        }
+        call->allow = "GET, HEAD";
+    } else if (length == 7 && strncmp(path, "/readyz", 7) == 0) {
+        if (is_read(method)) {
+            ready_say(call);
             return;
         }
         call->allow = "GET, HEAD";
@@ -41,7 +71,7 @@ void call_route(struct call *call, const char *method, const char *path)
         return;
 #endif
     } else {
-        call_fail(call, 404, "Not found: there are POST /execute and GET /healthz");
+        call_fail(call, 404, "Not found: there are POST /execute, GET /healthz and GET /readyz");
         return;
     }
     char text[96];

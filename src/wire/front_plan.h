@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 enum { FRONT_KEEPER_FD = 3, FRONT_PLAN_FD = 4, FRONT_LISTEN_FD = 5, FRONT_LISTEN_MAX = 16 };
-enum { FRONT_PLAN_VERSION = 1 };
+enum { FRONT_PLAN_VERSION = 2, FRONT_READY_MAX = 2048 };
 
 struct front_plan {
     uint32_t version;
@@ -26,7 +26,8 @@ struct front_plan {
     uint64_t body_max;   /* bytes of a request's body */
     uint64_t result_max; /* bytes of a result's JSON */
     uint64_t stdout_max; /* bytes of stdout kept; the rest is dropped */
+    char ready[FRONT_READY_MAX]; /* the answer to GET /readyz once a worker is there, JSON */
 };
-static_assert(sizeof(struct front_plan) == 80, "no padding");
+static_assert(sizeof(struct front_plan) == 80 + FRONT_READY_MAX, "no padding");
 
 #endif

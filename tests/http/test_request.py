@@ -133,6 +133,16 @@ class BodyTest(Case):
 
 
 class PathTest(Case):
+    def test_readyz_tells_the_level(self):
+        status, headers, body = self.service.request("GET", "/readyz")
+        said = json.loads(body)
+        self.assertEqual((status, headers["content-type"], said["status"]), (200, "application/json", "ready"))
+        self.assertIn(f"isolation: {said['level']}: {', '.join(said['layers'])}", self.service.start_line)
+        if said["not_bounded"]:
+            self.assertIn(f"; not bounded: {', '.join(said['not_bounded'])})", self.service.start_line)
+        self.assertEqual(self.service.request("HEAD", "/readyz")[::2], (200, b""))
+        self.assertEqual(self.service.request("POST", "/readyz", b"x")[0], 405)
+
     def test_healthz_answers(self):
         status, headers, body = self.service.request("GET", "/healthz")
         self.assertEqual((status, body), (200, b'{"status": "ok"}'))
