@@ -39,6 +39,7 @@ static void host_show(const struct host *host, bool root)
     row_print("ipc namespace", host->ipc, "", NEEDED, NAMESPACE);
     row_print("uts namespace", host->uts, "", NEEDED, NAMESPACE);
     row_print("cgroup namespace", host->cgroup, "", NEEDED, NAMESPACE);
+    row_print("pidfd", host->pidfd, "", "scripts can't be run without it", "a kernel from 5.4 on");
     row_print("nested user namespace", host->nested_user, "", "at level full, workers share their zygote's user namespace",
               "sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 (as root)");
     row_print("own /proc", host->proc_subset, "subset=pid, hidepid", NEEDED, "don't cover parts of /proc; a kernel from 5.8 on");

@@ -21,7 +21,11 @@ const char *level_missing(const struct host *host, enum plan_level level)
             return "level full needs root, or user namespaces for everybody, which this host, or its container, doesn't allow";
         if (!host->user || !host->pid || !host->mnt || !host->net || !host->ipc || !host->uts || !host->cgroup || !host->proc_subset)
             return "level full needs namespaces, which this host, or its container, doesn't allow";
+        if (!host->pidfd)
+            return "level full needs pidfds, from a kernel from 5.4 on (gVisor has none)";
     } else {
+        if (!host->pidfd)
+            return "level contained needs pidfds, from a kernel from 5.4 on (gVisor has none)";
         if (host->landlock_abi == 0)
             return "level contained needs Landlock (a kernel from 5.13 on with landlock among its lsm= modules)";
         if (geteuid() == 0 && !host->other_uids)

@@ -119,6 +119,17 @@ static bool proc_try(int flags)
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
+static bool pidfd_try(int flags)
+{
+    (void)flags;
+    int fd = -1;
+    long pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &fd, NULL, NULL);
+    if (pid == 0)
+        _exit(0);
+    siginfo_t info = { 0 };
+    return pid > 0 && fd >= 0 && waitid(P_PIDFD, (id_t)fd, &info, WEXITED) == 0 && info.si_pid == pid;
+}
+
 static bool seccomp_try(int flags)
 {
     (void)flags;
@@ -167,6 +178,7 @@ void host_probe(struct host *ret_host)
     ret_host->nested_user = probe_run(nested_try, ret_host->own_user);
     ret_host->overlay = probe_run(overlay_try, 0);
     ret_host->proc_subset = probe_run(proc_try, 0);
+    ret_host->pidfd = probe_run(pidfd_try, 0);
     ret_host->seccomp_filter = probe_run(seccomp_try, 0);
     ret_host->other_uids = probe_run(uids_try, 0);
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);

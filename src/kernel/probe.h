@@ -9,6 +9,7 @@ struct host {
     bool own_user; /* probed in a user namespace that this process made, in which it is root and the only user: host_enter_user */
     bool user, pid, mnt, net, ipc, uts, cgroup; /* namespaces */
     bool nested_user;                           /* a user namespace made as an unprivileged uid inside another */
+    bool pidfd;                                 /* processes by descriptor, from clone(2) to setns(2) */
     bool overlay;                               /* an overlay whose upper folder becomes read-only */
     bool proc_subset;                           /* a new /proc with subset=pid and hidepid */
     int landlock_abi;                           /* 0: none */
