@@ -20,14 +20,14 @@ int place_enter(struct cell *cell, struct fault *why)
     bool contained = cell->plan->level == LEVEL_CONTAINED;
     if ((contained ? fchdir(CELL_TMP_FD) : chdir("/tmp")) < 0)
         return fault_set(why, errno, "chdir", "/tmp");
+    /* When the machine, or the service's own group, is short of memory, the kernel is to end runs, before any of the service's processes. */
+    OWN_FD score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (score < 0 || write(score, "1000", 4) != 4)
+        return fault_set(why, errno, "write", "oom_score_adj");
     if (!contained)
         return 0;
     /* In /dev/shm, which all runs have, what one has made is for itself. */
     umask(077);
-    /* When the container is short of memory, its kernel is to end runs first, before any of the service's processes. */
-    OWN_FD score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (score < 0 || write(score, "1000", 4) != 4)
-        return fault_set(why, errno, "write", "oom_score_adj");
     /* Where one uid is everybody's, no other process of it may look into this one; and it dies with the zygote, as it can't fork. */
     if (!cell->plan->uids && (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0))
         return fault_set(why, errno, "prctl", "place");

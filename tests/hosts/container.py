@@ -3,7 +3,7 @@
 /sys/fs/cgroup, and a root in which /tmp and /runtime are the links that our image has. The root is this host's, below an overlay that is thrown
 away. For tests: it needs root, and no engine or image.
 
-    container.py [--user UID] [--read-only] [--cap NAME]... [--app FOLDER] [--tmp mounted] -- COMMAND...
+    container.py [--user UID] [--read-only] [--cap NAME]... [--app FOLDER] [--tmp mounted] [--disk-mb N] -- COMMAND...
 """
 
 import argparse
@@ -70,6 +70,8 @@ def root_make(given, work):
         os.symlink(to, f"{root}/dev/{name}")
     mount("tmpfs", root + "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=512m")
     os.mkdir(root + "/run/vivary")
+    if given.disk_mb:
+        mount("tmpfs", root + "/run/vivary", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=755,size={given.disk_mb}m")
     mount("tmpfs", root + "/var/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=1g")
     if given.tmp == "mounted":
         mount("tmpfs", root + "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=64m")
@@ -132,6 +134,7 @@ def main():
     parser.add_argument("--cap", action="append", choices=DOCKERS, help="these alone, as with --cap-drop ALL --cap-add")
     parser.add_argument("--app")
     parser.add_argument("--tmp", choices=("mounted",))
+    parser.add_argument("--disk-mb", type=int, help="room for all that runs write")
     parser.add_argument("--no-new-privileges", action="store_true")
     given = parser.parse_args(sys.argv[1:at])
     command, here = sys.argv[at + 1:], os.getcwd()
