@@ -291,15 +291,15 @@ int launch_keeper(const struct launch *launch, pid_t *ret_pid, int *ret_front, i
         return errno_fail("socketpair", "keeper");
     OWN_FD of_front = sockets[0];
     OWN_FD of_keeper = sockets[1];
-    if (pipe2(news, O_CLOEXEC) < 0)
-        return errno_fail("pipe2", "keeper");
-    OWN_FD news_read = news[0];
-    OWN_FD news_write = news[1];
-    const int fds[] = { of_keeper, launch->plan_fd, news_write };
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, news) < 0)
+        return errno_fail("socketpair", "news");
+    OWN_FD news_ours = news[0];
+    OWN_FD news_its = news[1];
+    const int fds[] = { of_keeper, launch->plan_fd, news_its };
     if (program_start(launch, "vivary-keeper", fds, 3, ret_pid) != 0)
         return 1;
     *ret_front = fd_take(&of_front);
-    *ret_news = fd_take(&news_read);
+    *ret_news = fd_take(&news_ours);
     return 0;
 }
 

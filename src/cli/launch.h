@@ -26,8 +26,8 @@ int launch_folders(struct launch *launch);
 /* Probes host and Python and makes the plans. 0, or 1 with the reason printed on stderr. */
 int launch_prepare(struct launch *launch);
 
-/* Starts a keeper. *ret_front is the front's end of its socket, *ret_news says 'R' when the first worker waits, and ends with the keeper.
- */
+/* Starts a keeper. *ret_front is the front's end of its socket, *ret_news says 'R' when the first worker waits, and ends with the keeper;
+ * one byte with a socket, sent to it, is the keeper's end of another front's. */
 int launch_keeper(const struct launch *launch, pid_t *ret_pid, int *ret_front, int *ret_news);
 
 /* Starts a front on listening sockets; `keeper` stays the caller's. */

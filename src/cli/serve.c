@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/descriptor.h"
 #include "base/log.h"
+#include "base/passing.h"
 #include "cli/launch.h"
 #include "cli/level.h"
 #include "settings/address.h"
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -63,6 +65,19 @@ static int both_start(struct supervisor *supervisor)
         return 1;
     OWN_FD keeper = front_end;
     return launch_front(&supervisor->launch, keeper, supervisor->listeners, supervisor->launch.settings.listen_count, &supervisor->front);
+}
+
+/* Another front for the keeper that there is: its zygote stays warm, so this takes no longer than a front's start. */
+static int front_start(struct supervisor *supervisor)
+{
+    int sockets[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
+        return 1;
+    OWN_FD of_front = sockets[0];
+    OWN_FD of_keeper = sockets[1];
+    if (passing_send(supervisor->news, "F", 1, &of_keeper, 1) < 0)
+        return 1;
+    return launch_front(&supervisor->launch, of_front, supervisor->listeners, supervisor->launch.settings.listen_count, &supervisor->front);
 }
 
 /* Waits until `pid` is reaped, at most so long; then kills it. */
@@ -153,7 +168,9 @@ static int supervise(struct supervisor *supervisor)
         }
         if (!lost || supervisor->stopping)
             continue;
-        both_stop(supervisor, 0);
+        bool front_alone = supervisor->announced && supervisor->front == 0 && supervisor->keeper != 0;
+        if (!front_alone || front_start(supervisor) != 0)
+            both_stop(supervisor, 0);
         if (!supervisor->announced)
             return 1; /* it never worked: say so rather than try for ever. The keeper has logged why */
         restarts = clock_ns() - started > STEADY_MS * NS_PER_MS ? 0 : restarts + 1;

@@ -44,7 +44,7 @@ static void keeper_lost(int error)
     struct fault why;
     fault_set(&why, error, "sendmsg", "keeper");
     log_fault("keeper_lost", &why);
-    exit(1); /* the supervisor starts both anew */
+    exit(1); /* the supervisor starts another front, and another keeper if that is gone */
 }
 
 static void keeper_watch(struct front *front, uint32_t events)

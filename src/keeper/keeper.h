@@ -48,19 +48,23 @@ struct slot {
 #define KEEPER_TAG_ZYGOTE (UINT64_C(3) << 32)
 #define KEEPER_TAG_SIGNALS (UINT64_C(4) << 32)
 #define KEEPER_TAG_WATCHER (UINT64_C(5) << 32)
+#define KEEPER_TAG_NEWS (UINT64_C(6) << 32)
 
 struct keeper {
     const struct plan *plan;
     const struct sock_filter *worker_filter, *init_filter, *keeper_filter;
     struct slot *slots;
     uint32_t group_count;
-    int epoll, signals, front, news;
+    int epoll, signals;
+    int front; /* -1: it has ended, and another is on its way */
+    int news;  /* to `vivary serve`: that the first worker waits; from it: the socket of another front */
     int zygote;       /* socket */
     int zygote_fd;    /* pidfd */
     pid_t zygote_pid; /* 0: none */
     bool zygote_warm;
     uint64_t zygote_born_ns;
     uint64_t retry_ns;    /* no new cell before this */
+    uint64_t front_by_ns; /* without a front: stop if none has come by then */
     uint64_t cpu_look_ns; /* nor a look at the runs' processor time */
     unsigned failures;    /* in a row */
     struct watched *watched; /* contained: shared with the watcher */

@@ -1,8 +1,8 @@
 /* Theory of operation. `vivary serve` starts one keeper and one front. The keeper starts a zygote, makes a cell for each slot and has the
  * zygote fork a worker into it; when the worker says that it is jailed, the front gets its descriptors (READY). The front says TAKEN when
  * it gives the worker its run, and DONE when it needs nothing more. The keeper kills the cell then, or at its deadline, or when the worker
- * ends; when nothing is left it says DIED, and makes the next cell. If the front's socket ends, the keeper ends, and by the kernel's death
- * signals all cells. */
+ * ends; when nothing is left it says DIED, and makes the next cell. If the front's socket ends, all
+ * cells do, for they talk to nobody; `vivary serve` sends the socket of another front, and zygote and keeper stay. */
 #include "keeper/keeper.h"
 
 #include "base/clock.h"
@@ -29,7 +29,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { FAILURES_MAX = 5, RETRY_MS = 200, CPU_LOOK_MS = 100, WARM_MS_MAX = 120000, STOP_MS_MAX = 5000 };
+enum { FAILURES_MAX = 5, RETRY_MS = 200, CPU_LOOK_MS = 100, WARM_MS_MAX = 120000, STOP_MS_MAX = 5000, FRONT_MS_MAX = 10000 };
 
 static void slot_kill(struct slot *slot, enum died_why why)
 {
@@ -39,6 +39,15 @@ static void slot_kill(struct slot *slot, enum died_why why)
     slot->state = SLOT_KILLING;
     if (slot->init_fd >= 0 && !slot->init_dead)
         pidfd_send_signal(slot->init_fd, SIGKILL, NULL, 0); /* all of its pid namespace dies with it: pid_namespaces(7) */
+}
+
+/* The front is gone, or not itself: closing its socket ends it. Those who start it send another. */
+static void front_lose(struct keeper *keeper)
+{
+    fd_close(&keeper->front);
+    keeper->front_by_ns = clock_ns() + FRONT_MS_MAX * NS_PER_MS;
+    for (uint32_t i = 0; i < keeper->plan->slots; i++)
+        slot_kill(&keeper->slots[i], DIED_EXITED);
 }
 
 /* Whether nothing of the cell is left: its init is reaped, and the worker, which is the zygote's child, too. At level contained a sweeper
@@ -77,8 +86,9 @@ static void slot_settle(struct keeper *keeper, uint32_t number)
         if (r < 0) { /* the socket's queue holds more records than there are slots: a front that reads none is broken */
             struct fault why;
             fault_set(&why, -r, "sendmsg", "front");
-            log_fault("front_lost", &why);
-            keeper->stopping = true;
+            if (r != -EPIPE) /* its end, which its socket tells as well */
+                log_fault("front_lost", &why);
+            front_lose(keeper);
         }
     }
 }
@@ -142,6 +152,10 @@ static void status_read(struct keeper *keeper, uint32_t number)
         slot_kill(slot, DIED_EXITED);
         return;
     }
+    if (keeper->front < 0) {
+        slot_kill(slot, DIED_EXITED);
+        return;
+    }
     struct ready ready = { .kind = WIRE_READY, .slot = number, .generation = slot->generation };
     int r = passing_send(keeper->front, &ready, sizeof ready, slot->given, READY_FDS);
     if (r < 0) {
@@ -164,7 +178,7 @@ static void status_read(struct keeper *keeper, uint32_t number)
 static void front_read(struct keeper *keeper)
 {
     const struct wire_bounds bounds = { .slots = keeper->plan->slots };
-    for (;;) {
+    while (keeper->front >= 0) {
         union {
             uint32_t kind;
             struct taken taken;
@@ -203,10 +217,37 @@ static void front_read(struct keeper *keeper)
         if (!valid) {
             if (got > 0) /* else it is gone */
                 log_line("error", "front_spoke_nonsense", "length=%zd", got);
-            keeper->stopping = true; /* the supervisor starts both anew */
+            front_lose(keeper);
             return;
         }
     }
+}
+
+static int front_watch(struct keeper *keeper)
+{
+    struct epoll_event of_front = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_FRONT };
+    return epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, keeper->front, &of_front);
+}
+
+/* `vivary serve` sends the keeper's end of another front's socket. */
+static void news_read(struct keeper *keeper)
+{
+    char word;
+    int fds[PASSING_FDS_MAX];
+    size_t count = 0;
+    ssize_t got = passing_receive(keeper->news, &word, sizeof word, fds, &count);
+    if (got == -EAGAIN)
+        return;
+    if (got != sizeof word || count != 1 || keeper->front >= 0) {
+        for (size_t i = 0; got > 0 && i < count; i++)
+            close(fds[i]);
+        if (got <= 0) /* who started this is gone */
+            keeper->stopping = true;
+        return;
+    }
+    keeper->front = fds[0];
+    if (front_watch(keeper) < 0)
+        front_lose(keeper);
 }
 
 /* Takes the pidfd of a worker that is expected. */
@@ -297,6 +338,10 @@ static int slots_tend(struct keeper *keeper)
     }
     if (running && wait_ns > CPU_LOOK_MS * NS_PER_MS)
         wait_ns = CPU_LOOK_MS * NS_PER_MS;
+    if (keeper->front < 0 && now >= keeper->front_by_ns)
+        keeper->stopping = true;
+    if (keeper->front < 0 && wait_ns > NS_PER_S)
+        wait_ns = NS_PER_S;
     if (keeper->stopping)
         return 0;
 
@@ -313,7 +358,7 @@ static int slots_tend(struct keeper *keeper)
     }
     if (keeper->zygote_pid != 0 && !keeper->zygote_warm && now > keeper->zygote_born_ns + WARM_MS_MAX * NS_PER_MS)
         zygote_kill(keeper);
-    for (uint32_t i = 0; i < keeper->plan->slots && keeper->zygote_warm && keeper->zygote >= 0; i++) {
+    for (uint32_t i = 0; i < keeper->plan->slots && keeper->zygote_warm && keeper->zygote >= 0 && keeper->front >= 0; i++) {
         if (keeper->slots[i].state != SLOT_EMPTY)
             continue;
         if (now < keeper->retry_ns && keeper->failures > 0) {
@@ -389,9 +434,9 @@ static int keeper_prepare(struct keeper *keeper, struct fault *why)
     keeper->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (keeper->signals < 0)
         return fault_set(why, errno, "signalfd", "keeper");
-    struct epoll_event of_front = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_FRONT };
+    struct epoll_event of_news = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_NEWS };
     struct epoll_event of_signals = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_SIGNALS };
-    if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, keeper->front, &of_front) < 0 ||
+    if (front_watch(keeper) < 0 || epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, keeper->news, &of_news) < 0 ||
         epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, keeper->signals, &of_signals) < 0)
         return fault_set(why, errno, "epoll_ctl", "keeper");
     r = groups_make(keeper, why);
@@ -465,6 +510,8 @@ int main(void)
             uint32_t number = (uint32_t)tag;
             if (tag == KEEPER_TAG_FRONT)
                 front_read(&keeper);
+            else if (tag == KEEPER_TAG_NEWS)
+                news_read(&keeper);
             else if (tag == KEEPER_TAG_SIGNALS)
                 signals_read(&keeper);
             else if (tag == KEEPER_TAG_ZYGOTE)
