@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 
+import bars
 from bare_fork import Loops
 from scripts import OUTPUTS, RESULTS, SCRIPTS, environment, quantile
 
@@ -347,6 +348,25 @@ def report(figures, about):
     return [{"what": what, "found": found, "expected": wanted, "met": met} for what, found, wanted, met in marks]
 
 
+def bars_measured(figures, service, given):
+    """Of each row of bars.BARS, a value for each round."""
+    found = {}
+    for name in SCRIPTS:
+        fork = [1000 / rate for rate in figures.values[(name, "fork_1", "rate")]]
+        found[f"p50_{name}"] = [mine / its for mine, its in zip(figures.values[(name, "vivary", "p50_ms")], fork)]
+        found[f"rate_{name}"] = [mine / its for mine, its in zip(figures.values[(name, "vivary", "rate_32")], figures.values[(name, "fork_2", "rate")])]
+
+    def start(options):
+        return Service(given.binary, ["--python", given.python, *given.option, *options])
+
+    for number in range(given.rounds):
+        print(f"bars, round {number + 1} of {given.rounds}", file=sys.stderr, flush=True)
+        bars.round_measure(lambda row, value: found.setdefault(row, []).append(value), service, start, given,
+                           figures.median("trivial", "vivary", "rate_32"),
+                           lambda service: quantile(post_all(service.port, "trivial", given.requests), 0.5))
+    return found
+
+
 def context(given, service):
     python = subprocess.run([given.python, "-c", "import sys, numpy, pandas; print(sys.version.split()[0], numpy.__version__, pandas.__version__)"],
                             stdout=subprocess.PIPE, text=True, check=True, env=environment()).stdout.split()
@@ -389,6 +409,8 @@ def main():
             print(f"round {number + 1} of {given.rounds}", file=sys.stderr, flush=True)
             round_measure(figures, service, loops, given, number)
         marks = report(figures, about)
+        table, missed = bars.judge(bars_measured(figures, service, given))
+        table_print("What is wanted", ["", "measured: median (least..most)", "bar", "stretch", ""], table)
     except (RuntimeError, OSError, subprocess.SubprocessError, http.client.HTTPException) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -399,9 +421,9 @@ def main():
             service.stop()
     if given.json:
         with open(given.json, "w") as file:
-            json.dump({"context": about, "figures": figures.as_json(), "expected": marks}, file, indent=1)
+            json.dump({"context": about, "figures": figures.as_json(), "expected": marks, "wanted": table}, file, indent=1)
             file.write("\n")
-    return 0
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ static void worker_begin(struct zygote *zygote)
     struct cell *cell = &zygote->cell;
     struct fault why = { 0 };
     if (zygote->lesson_count > 0)
-        pages_populate(&zygote->lessons[0]);
+        zygote_populate(zygote, 0);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

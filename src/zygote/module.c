@@ -66,6 +66,13 @@ static PyObject *module_settle(PyObject *self, PyObject *none)
     Py_RETURN_NONE;
 }
 
+/* For measuring. */
+static PyObject *module_populated(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    return Py_BuildValue("(kk)", zygote.populated, zygote.calls);
+}
+
 static int work_call(void *argument)
 {
     PyObject *none = PyTuple_New(0);
@@ -97,7 +104,7 @@ static PyObject *module_populate(PyObject *self, PyObject *number)
     (void)self;
     size_t lesson = PyLong_AsSize_t(number);
     if (lesson < zygote.lesson_count)
-        pages_populate(&zygote.lessons[lesson]);
+        zygote_populate(&zygote, lesson);
     Py_RETURN_NONE;
 }
 
@@ -194,6 +201,7 @@ static PyMethodDef METHODS[] = {
     { "settle", module_settle, METH_NOARGS, "Brings the warm interpreter's memory into the form that is to be forked." },
     { "learn", module_learn, METH_VARARGS,
       "Learns which pages a worker writes to: a function that acts one, and its script. The lesson's number." },
+    { "populated", module_populated, METH_NOARGS, "How many pages were copied at once, and in how many calls." },
     { "populate", module_populate, METH_O, "Copies the pages of a lesson at once." },
     { "fork_loop", module_fork_loop, METH_NOARGS, "Forks workers; returns in each of them." },
     { "ready", module_ready, METH_NOARGS, "Says that this worker waits." },

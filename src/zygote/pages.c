@@ -135,7 +135,10 @@ int pages_learn(int (*work)(void *argument), void *argument, const struct pages 
         goto end;
     }
     memcpy(kept, lesson->ranges, size);
-    *ret_pages = (struct pages) { kept, lesson->count };
+    size_t bytes = 0;
+    for (size_t i = 0; i < lesson->count; i++)
+        bytes += lesson->ranges[i].iov_len;
+    *ret_pages = (struct pages) { kept, lesson->count, bytes / (size_t)sysconf(_SC_PAGESIZE) };
 end:
     munmap(lesson, sizeof *lesson);
     return r;

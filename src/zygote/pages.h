@@ -11,6 +11,7 @@
 struct pages {
     struct iovec *ranges; /* in a mapping of their own; sorted */
     size_t count;
+    size_t pages; /* in all ranges */
 };
 
 /* Forks a child that calls `work` (0 or -errno) and then lists the pages that are its own by then, but for those in `known` (may be NULL).

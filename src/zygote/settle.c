@@ -117,6 +117,14 @@ static int rehearsal_play(void *argument)
     return rehearsal->work(rehearsal->argument);
 }
 
+void zygote_populate(struct zygote *zygote, size_t lesson)
+{
+    const struct pages *pages = &zygote->lessons[lesson];
+    pages_populate(pages);
+    zygote->populated += pages->pages;
+    zygote->calls++;
+}
+
 int zygote_learn(struct zygote *zygote, const char *script, size_t length, int (*work)(void *argument), void *argument, struct fault *why)
 {
     if (zygote->lesson_count == ZYGOTE_LESSONS_MAX)

@@ -24,6 +24,7 @@ struct zygote {
     struct child *children;
     struct pages lessons[ZYGOTE_LESSONS_MAX]; /* the first: what every run writes to; the others: what a package adds */
     size_t lesson_count;
+    unsigned long populated, calls; /* pages that this process has had copied at once, and in how many calls */
 };
 
 /* Maps the plan from ZYGOTE_PLAN_FD. 0 or -errno. */
@@ -35,6 +36,9 @@ int zygote_settle(struct zygote *zygote, struct fault *why);
 /* Learns which pages a worker writes to that gets `script` and goes through `work`, beside those of lesson 0. Returns the lesson's number
  * or -errno. */
 int zygote_learn(struct zygote *zygote, const char *script, size_t length, int (*work)(void *argument), void *argument, struct fault *why);
+
+/* Has the pages of a lesson copied at once. */
+void zygote_populate(struct zygote *zygote, size_t lesson);
 
 /* Tells the keeper that the interpreter is warm, then forks a worker for each order. Returns 0 in each worker, jailed, and never in the
  * zygote but with -errno. The end of the keeper's socket ends the process. */
