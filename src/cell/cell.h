@@ -21,7 +21,8 @@ struct cell {
 };
 
 /* Puts every layer on the calling process, which must be single-threaded. Afterwards descriptors 0, 1, 2, CELL_SOCKET_FD and CELL_STATUS_FD
- * are open, at level contained the slot's folders, and nothing else. On failure the caller must report *why and _exit: a half-made cell has no way back. 0 or -errno. */
+ * are open, at level contained the slot's folders, and nothing else. On failure the caller must report *why and _exit: a half-made cell has
+ * no way back. 0 or -errno. */
 int cell_enter(struct cell *cell, struct fault *why);
 
 int groups_enter(struct cell *cell, struct fault *why);

@@ -38,7 +38,8 @@ int descriptors_enter(struct cell *cell, struct fault *why)
         return r;
     if (layer_left_out(cell->plan, LAYER_DESCRIPTORS))
         return 0;
-    if (close_range(STDERR_FILENO + 1, (contained ? CELL_TMP_FD : CELL_SOCKET_FD) - 1, 0) < 0 || close_range(CELL_STATUS_FD + 1, ~0U, 0) < 0)
+    if (close_range(STDERR_FILENO + 1, (contained ? CELL_TMP_FD : CELL_SOCKET_FD) - 1, 0) < 0 ||
+        close_range(CELL_STATUS_FD + 1, ~0U, 0) < 0)
         return fault_set(why, errno, "close_range", "all but ours");
     return 0;
 }

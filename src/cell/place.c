@@ -20,7 +20,8 @@ int place_enter(struct cell *cell, struct fault *why)
     bool contained = cell->plan->level == LEVEL_CONTAINED;
     if ((contained ? fchdir(CELL_TMP_FD) : chdir("/tmp")) < 0)
         return fault_set(why, errno, "chdir", "/tmp");
-    /* When the machine, or the service's own group, is short of memory, the kernel is to end runs, before any of the service's processes. */
+    /* When the machine, or the service's own group, is short of memory, the kernel is to end runs, before any of the service's processes.
+     */
     OWN_FD score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (score < 0 || write(score, "1000", 4) != 4)
         return fault_set(why, errno, "write", "oom_score_adj");

@@ -59,7 +59,8 @@ static int killer_run(void *argument)
     return 0;
 }
 
-/* One call is enough: the kernel signals under the lock that a fork takes to add its child, and a fork with a signal pending starts over. */
+/* One call is enough: the kernel signals under the lock that a fork takes to add its child, and a fork with a signal pending starts over.
+ */
 static int slot_kill(const struct plan *plan, uint32_t slot, struct fault *why)
 {
     struct killer killer = { .plan = plan, .slot = slot };
@@ -106,8 +107,8 @@ static int processes_end(const struct plan *plan, uint32_t first, uint32_t count
     }
 }
 
-/* Removes what is in `folder` of `top`. Folders in it are moved up, to be emptied in their turn: however deep a script has nested them, this
- * takes one descriptor and no long path. Nobody else is at work here, so names stay what they are. */
+/* Removes what is in `folder` of `top`. Folders in it are moved up, to be emptied in their turn: however deep a script has nested them,
+ * this takes one descriptor and no long path. Nobody else is at work here, so names stay what they are. */
 static int folder_flatten(int top, const char *name, unsigned *moved, struct fault *why)
 {
     if (fchmodat(top, name, 0700, 0) < 0) /* its owner may have shut it */

@@ -17,8 +17,8 @@ int slots_make(const struct plan *plan, struct fault *why);
 /* Opens the folders of a slot by O_PATH; the caller's. 0 or -errno. */
 int slot_open(const struct plan *plan, uint32_t slot, int *ret_tmp, int *ret_runtime, struct fault *why);
 
-/* Ends every process of `count` slots from `first` on, waits until none is left, empties their folders, and removes their files in /dev/shm.
- * In a process of its own: it may take seconds, and changes its file system uid. 0 or -errno. */
+/* Ends every process of `count` slots from `first` on, waits until none is left, empties their folders, and removes their files in
+ * /dev/shm. In a process of its own: it may take seconds, and changes its file system uid. 0 or -errno. */
 int slots_sweep(const struct plan *plan, uint32_t first, uint32_t count, struct fault *why);
 
 /* Removes the folders, and plan->folder. */

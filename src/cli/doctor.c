@@ -31,7 +31,10 @@ static void host_show(const struct host *host, bool root)
     static const char NEEDED[] = "level full can't be had without it";
     char text[160];
     printf("%-22s      %s\n", "kernel", host->kernel);
-    row_print("root", root, "", host->own_user ? "all runs have one uid, each in a user namespace of its own; no cgroup limits" : "all runs have one uid, and are one process each", "sudo vivary ...");
+    row_print("root", root, "",
+              host->own_user ? "all runs have one uid, each in a user namespace of its own; no cgroup limits"
+                             : "all runs have one uid, and are one process each",
+              "sudo vivary ...");
     row_print("user namespace", host->user, "", NEEDED, USERNS);
     row_print("pid namespace", host->pid, "", NEEDED, NAMESPACE);
     row_print("mount namespace", host->mnt, "", NEEDED, NAMESPACE);

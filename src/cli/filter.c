@@ -112,7 +112,9 @@ static int rules_add(scmp_filter_ctx filter, enum filter_for which, struct fault
 enum {
     VALUES = COUNT(WORKER_VALUES[0].values),
     VALUES_BLOCK = VALUES + 6, /* instructions for one row */
-    VALUES_MOST = (COUNT(WORKER_VALUES) + COUNT(CONTAINED_VALUES) + COUNT(UNGROUPED_VALUES) + COUNT(UNSCOPED_VALUES) + COUNT(ALONE_VALUES)) * VALUES_BLOCK,
+    VALUES_MOST =
+        (COUNT(WORKER_VALUES) + COUNT(CONTAINED_VALUES) + COUNT(UNGROUPED_VALUES) + COUNT(UNSCOPED_VALUES) + COUNT(ALONE_VALUES)) *
+        VALUES_BLOCK,
 };
 
 /* An unconditional rule of libseccomp's swallows those that look at an argument, and "all but these" can't be said in its terms. So what is
@@ -155,7 +157,8 @@ static size_t values_all(struct sock_filter *to, const struct plan *plan)
     return plan->uids ? at : at + values_write(to + at, ALONE_VALUES, COUNT(ALONE_VALUES));
 }
 
-static int program_export(scmp_filter_ctx filter, const struct plan *worker, struct sock_filter **ret_program, size_t *ret_length, struct fault *why)
+static int program_export(scmp_filter_ctx filter, const struct plan *worker, struct sock_filter **ret_program, size_t *ret_length,
+                          struct fault *why)
 {
     OWN_FD file = memfd_create("filter", MFD_CLOEXEC);
     if (file < 0)

@@ -133,6 +133,8 @@ static int plan_make(struct launch *launch)
     plan->cpu_ms = s->cpu_ms;
     plan->deadline_ms = s->deadline_ms;
     plan->result_max = s->result_max;
+    plan->renew_runs = s->renew_runs;
+    plan->renew_ms = s->renew_s * 1000;
     snprintf(plan->python, sizeof plan->python, "%s", launch->python.executable);
     snprintf(plan->preload, sizeof plan->preload, "%s", s->preload);
     memcpy(plan->prefix, launch->python.prefix, sizeof plan->prefix);

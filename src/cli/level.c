@@ -93,7 +93,8 @@ static int contained_prepare(struct launch *launch)
     plan->linked = link_leads("/tmp", "/proc/self/fd/1000") && link_leads("/runtime", "/proc/self/fd/1001");
     plan->shm = plan->uids ? shm_choose(launch) : 0;
     if (plan->share[0] != '\0' && strcmp(plan->share, "/app") != 0) {
-        fprintf(stderr, "vivary: at level contained nothing can be mounted: --share takes /app itself there, not %s (docker run -v DIR:/app:ro)\n",
+        fprintf(stderr,
+                "vivary: at level contained nothing can be mounted: --share takes /app itself there, not %s (docker run -v DIR:/app:ro)\n",
                 plan->share);
         return 1;
     }
@@ -198,9 +199,11 @@ void level_unbounded(const struct plan *plan, char ret_text[static LEVEL_TEXT_MA
     ret_text[0] = '\0';
     bool alone = plan->level == LEVEL_CONTAINED && !plan->uids; /* a run is one process, which rlimits bound */
     if (plan->group[GROUP_MEMORY][0] == '\0' && !alone)
-        list_add(ret_text, plan->level == LEVEL_FULL ? "memory of all processes of a run together" : "memory between two looks of the watcher");
+        list_add(ret_text,
+                 plan->level == LEVEL_FULL ? "memory of all processes of a run together" : "memory between two looks of the watcher");
     if (plan->group[GROUP_CPU][0] == '\0' && !alone)
-        list_add(ret_text, plan->level == LEVEL_FULL ? "processor time of all processes of a run together" : "processor time of processes that have ended");
+        list_add(ret_text, plan->level == LEVEL_FULL ? "processor time of all processes of a run together"
+                                                     : "processor time of processes that have ended");
     if (plan->group[GROUP_SHARE][0] == '\0')
         list_add(ret_text, "a run's share of the processors");
     if (alone)

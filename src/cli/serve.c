@@ -52,8 +52,7 @@ static void announce(struct supervisor *supervisor)
     printf("Vivary serves on %s (Python %s, preloaded: %s, isolation: %s: %s%s%s). "
            "Try: curl %s/execute -d '{\"script\": \"def main(): return {\\\"answer\\\": 42}\"}'\n",
            address, launch->python.version, launch->python.packages[0] != '\0' ? launch->python.packages : "nothing",
-           level_name(&launch->plan), layers, unbounded[0] != '\0' ? "; not bounded: " : "", unbounded,
-           curl);
+           level_name(&launch->plan), layers, unbounded[0] != '\0' ? "; not bounded: " : "", unbounded, curl);
     fflush(stdout);
     supervisor->announced = true;
 }

@@ -56,7 +56,7 @@ static int middle_run(void *argument)
 static int outer_run(void *argument)
 {
     struct birth *birth = argument;
-    if (setns(birth->keeper->zygote_fd, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID) < 0) {
+    if (setns(birth->keeper->zygotes[birth->slot->zygote].pidfd, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID) < 0) {
         fault_set(&birth->why, errno, "setns", "zygote");
         return 1;
     }
@@ -135,6 +135,8 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
         return fault_set(why, errno, "fcntl", "O_NONBLOCK");
 
     slot->generation++;
+    slot->zygote = keeper->zygote;
+    keeper->zygotes[slot->zygote].cells++;
     slot->why = DIED_EXITED;
     slot->status = 0;
     slot->worker_forked = false;
@@ -189,7 +191,7 @@ int cell_order(struct keeper *keeper, uint32_t number, struct fault *why)
     for (uint32_t i = 0; i < keeper->group_count; i++)
         fds[count + i] = slot->groups[i];
     struct fork_order order = { .kind = WIRE_FORK, .slot = number, .generation = slot->generation };
-    int r = passing_send(keeper->zygote, &order, sizeof order, fds, count + keeper->group_count);
+    int r = passing_send(keeper->zygotes[slot->zygote].socket, &order, sizeof order, fds, count + keeper->group_count);
     if (r < 0)
         return fault_set(why, -r, "sendmsg", "zygote");
     for (size_t i = 0; i < FORK_KEPT; i++)

@@ -51,8 +51,9 @@ void strays_reap(struct keeper *keeper)
     siginfo_t info;
     for (;;) {
         info.si_pid = 0;
-        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0 || info.si_pid == keeper->zygote_pid)
-            return; /* the zygote is reaped elsewhere */
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0 || info.si_pid == keeper->zygotes[0].pid ||
+            info.si_pid == keeper->zygotes[1].pid)
+            return; /* a zygote is reaped elsewhere */
         int status = 0;
         if (waitpid(info.si_pid, &status, WNOHANG) != info.si_pid)
             return;
@@ -90,7 +91,8 @@ void contained_stop(struct keeper *keeper)
 {
     struct fault why;
     fd_close(&keeper->watcher); /* it ends with its socket */
-    child_wait(keeper->zygote_pid); /* no worker is born after this */
+    for (uint32_t i = 0; i < ZYGOTES; i++)
+        child_wait(keeper->zygotes[i].pid); /* no worker is born after this */
     for (uint32_t i = 0; i < keeper->plan->slots; i++)
         child_wait(keeper->slots[i].sweeper); /* each has a limit of its own */
     /* The zygote's uid too: workers that were on their way have it still. */

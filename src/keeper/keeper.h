@@ -22,19 +22,32 @@ enum slot_state {
     SLOT_STATES
 };
 
+/* One serves. The other is to take its place, or has lost it, and ends with the last of its cells. */
+enum { ZYGOTES = 2 };
+
+struct zygote_process {
+    int socket;
+    int pidfd;
+    pid_t pid; /* 0: none */
+    bool warm;
+    uint64_t born_ns;
+    uint64_t cells; /* made of it */
+};
+
 struct slot {
     enum slot_state state;
+    uint32_t zygote;      /* that its cell is of */
     uint64_t generation;  /* of the cell in it; counts up */
     uint64_t deadline_ns; /* of the state: jailing, running */
     uint64_t cpu_base_ns; /* what the slot's cgroup had used when the run began */
     bool init_dead;
-    bool worker_forked;      /* ordered from the zygote, its end not yet reported */
-    enum died_why why;       /* what ended the cell */
-    int32_t status;          /* of the worker, as of wait(2) */
-    int init_fd;             /* full: pidfd of the cell's pid 1; contained: of the worker; -1: none */
-    pid_t sweeper;           /* contained: clears away what the run has left; 0: none */
+    bool worker_forked; /* ordered from the zygote, its end not yet reported */
+    enum died_why why;  /* what ended the cell */
+    int32_t status;     /* of the worker, as of wait(2) */
+    int init_fd;        /* full: pidfd of the cell's pid 1; contained: of the worker; -1: none */
+    pid_t sweeper;      /* contained: clears away what the run has left; 0: none */
     bool swept;
-    uint64_t sweep_ns; /* no new sweeper before this */
+    uint64_t sweep_ns;       /* no new sweeper before this */
     int status_fd;           /* where init and worker say that they are done with their part, as struct fault */
     int worker[FORK_KEPT];   /* the worker's ends, until the zygote has the order */
     int given[3];            /* the front's ends, until it is told: socket, stdout, stderr */
@@ -45,7 +58,7 @@ struct slot {
 /* What an event of the keeper's epoll is about: a slot's number for a worker's status, and these. */
 #define KEEPER_TAG_INIT (UINT64_C(1) << 32) /* plus the slot's number: its cell's init has ended */
 #define KEEPER_TAG_FRONT (UINT64_C(2) << 32)
-#define KEEPER_TAG_ZYGOTE (UINT64_C(3) << 32)
+#define KEEPER_TAG_ZYGOTE (UINT64_C(3) << 32) /* plus its number */
 #define KEEPER_TAG_SIGNALS (UINT64_C(4) << 32)
 #define KEEPER_TAG_WATCHER (UINT64_C(5) << 32)
 #define KEEPER_TAG_NEWS (UINT64_C(6) << 32)
@@ -58,15 +71,12 @@ struct keeper {
     int epoll, signals;
     int front; /* -1: it has ended, and another is on its way */
     int news;  /* to `vivary serve`: that the first worker waits; from it: the socket of another front */
-    int zygote;       /* socket */
-    int zygote_fd;    /* pidfd */
-    pid_t zygote_pid; /* 0: none */
-    bool zygote_warm;
-    uint64_t zygote_born_ns;
-    uint64_t retry_ns;    /* no new cell before this */
-    uint64_t front_by_ns; /* without a front: stop if none has come by then */
-    uint64_t cpu_look_ns; /* nor a look at the runs' processor time */
-    unsigned failures;    /* in a row */
+    struct zygote_process zygotes[ZYGOTES];
+    uint32_t zygote;         /* the one that new cells are of */
+    uint64_t retry_ns;       /* no new cell before this */
+    uint64_t front_by_ns;    /* without a front: stop if none has come by then */
+    uint64_t cpu_look_ns;    /* nor a look at the runs' processor time */
+    unsigned failures;       /* in a row */
     struct watched *watched; /* contained: shared with the watcher */
     int watcher;             /* its socket; -1: none */
     pid_t watcher_pid;
@@ -76,13 +86,27 @@ struct keeper {
 /* jail.c: gives up what making cells doesn't need. All that the keeper starts has the filter too. 0 or -errno. */
 int keeper_jail(const struct keeper *keeper, struct fault *why);
 
-/* zygote.c: starts a zygote, which will say WIRE_WARM on keeper->zygote. 0 or -errno. */
-int zygote_start(struct keeper *keeper, struct fault *why);
+/* zygote.c: starts a zygote, which will say WIRE_WARM on its socket. 0 or -errno. */
+int zygote_start(struct keeper *keeper, uint32_t number, struct fault *why);
 /* Its program, in the process that is to be it, with nothing open but these two and the log. Returns only on failure. */
 int zygote_exec(const struct plan *plan, int socket, int plan_fd, struct fault *why);
 /* zygote_full.c, zygote_contained.c: in a child of the keeper, make a zygote that is the keeper's child too, until its program begins. */
 int zygote_launch_full(const struct plan *plan, int socket, int plan_fd, pid_t *ret_pid, struct fault *why);
 int zygote_launch_contained(const struct plan *plan, int socket, int plan_fd, pid_t *ret_pid, struct fault *why);
+
+/* zygotes.c: what one has said; its end. */
+void zygote_read(struct keeper *keeper, uint32_t number);
+void zygote_reap(struct keeper *keeper, uint32_t number);
+void zygote_kill(const struct zygote_process *zygote);
+/* Sees that there is one, and that it is renewed. Returns how long the loop may wait, in ns. */
+uint64_t zygotes_tend(struct keeper *keeper, uint64_t now);
+
+/* main.c: ends the slot's cell; goes on with one of which nothing is left; counts what went wrong. */
+void slot_kill(struct slot *slot, enum died_why why);
+void slot_settle(struct keeper *keeper, uint32_t slot);
+void cell_failed(struct keeper *keeper, const struct fault *why);
+
+enum { RETRY_MS = 200 }; /* before what failed is tried again */
 
 /* cell.c: starts to make a cell for an empty slot. On failure the slot is empty again, or being killed. */
 int cell_start(struct keeper *keeper, uint32_t slot, struct fault *why);

@@ -29,9 +29,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { FAILURES_MAX = 5, RETRY_MS = 200, CPU_LOOK_MS = 100, WARM_MS_MAX = 120000, STOP_MS_MAX = 5000, FRONT_MS_MAX = 10000 };
+enum { FAILURES_MAX = 5, CPU_LOOK_MS = 100, STOP_MS_MAX = 5000, FRONT_MS_MAX = 10000 };
 
-static void slot_kill(struct slot *slot, enum died_why why)
+void slot_kill(struct slot *slot, enum died_why why)
 {
     if (slot->state == SLOT_EMPTY || slot->state == SLOT_KILLING)
         return;
@@ -60,13 +60,7 @@ static bool slot_is_empty(struct keeper *keeper, uint32_t number)
     return keeper->plan->level == LEVEL_CONTAINED ? slot_sweep(keeper, number) : slot->init_dead;
 }
 
-static void zygote_kill(struct keeper *keeper)
-{
-    if (keeper->zygote_pid != 0)
-        kill(keeper->zygote_pid, SIGKILL); /* and with this pid 1 of theirs, all its workers */
-}
-
-static void slot_settle(struct keeper *keeper, uint32_t number)
+void slot_settle(struct keeper *keeper, uint32_t number)
 {
     struct slot *slot = &keeper->slots[number];
     if (!slot_is_empty(keeper, number))
@@ -105,26 +99,7 @@ static void init_reap(struct keeper *keeper, uint32_t number)
     slot_settle(keeper, number);
 }
 
-static void zygote_reap(struct keeper *keeper)
-{
-    int status;
-    if (keeper->zygote_pid == 0 || waitpid(keeper->zygote_pid, &status, WNOHANG) <= 0)
-        return;
-    if (!keeper->stopping)
-        log_line("error", "zygote_died", "status=%d warm=%d", status, keeper->zygote_warm);
-    keeper->zygote_pid = 0;
-    fd_close(&keeper->zygote);
-    fd_close(&keeper->zygote_fd);
-    keeper->failures += keeper->zygote_warm ? 0 : 1;
-    keeper->zygote_warm = false;
-    for (uint32_t i = 0; i < keeper->plan->slots; i++) {
-        slot_kill(&keeper->slots[i], DIED_EXITED);
-        keeper->slots[i].worker_forked = false; /* its pid namespace is gone, so is each worker */
-        slot_settle(keeper, i);
-    }
-}
-
-static void cell_failed(struct keeper *keeper, const struct fault *why)
+void cell_failed(struct keeper *keeper, const struct fault *why)
 {
     log_fault("cell_failed", why);
     keeper->failures++;
@@ -250,60 +225,6 @@ static void news_read(struct keeper *keeper)
         front_lose(keeper);
 }
 
-/* Takes the pidfd of a worker that is expected. */
-static bool worker_born(struct keeper *keeper, const struct exited *born, int pidfd)
-{
-    struct slot *slot = &keeper->slots[born->slot];
-    if (born->generation != slot->generation || !slot->worker_forked || slot->init_fd >= 0 || keeper->plan->level != LEVEL_CONTAINED)
-        return false;
-    slot->init_fd = pidfd;
-    slot->init_dead = false;
-    if (slot->state == SLOT_KILLING)
-        pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
-    return true;
-}
-
-static void zygote_read(struct keeper *keeper)
-{
-    const struct wire_bounds bounds = { .slots = keeper->plan->slots };
-    while (keeper->zygote >= 0) {
-        struct exited exited, message;
-        int fds[PASSING_FDS_MAX];
-        size_t count = 0;
-        ssize_t got = passing_receive(keeper->zygote, &message, sizeof message, fds, &count);
-        if (got == -EAGAIN)
-            return;
-        bool valid = got > 0 && exited_valid(&message, (size_t)got, &bounds, &exited);
-        if (valid && exited.kind == WIRE_BORN && count == 1 && worker_born(keeper, &exited, fds[0]))
-            continue;
-        for (size_t i = 0; got > 0 && i < count; i++)
-            close(fds[i]);
-        if (!valid || count > 0) {
-            if (got > 0)
-                log_line("error", "zygote_spoke_nonsense", "length=%zd", got);
-            fd_close(&keeper->zygote);
-            zygote_kill(keeper); /* its end is reaped, and a new one started, like any */
-            return;
-        }
-        if (exited.kind == WIRE_WARM) {
-            keeper->zygote_warm = true;
-            continue;
-        }
-        struct slot *slot = &keeper->slots[exited.slot];
-        if (exited.generation != slot->generation || !slot->worker_forked)
-            continue;
-        slot->worker_forked = false;
-        slot->status = exited.failed ? 0 : exited.status;
-        if (exited.failed) {
-            struct fault why;
-            fault_set(&why, -exited.status, "fork", "worker");
-            cell_failed(keeper, &why);
-        }
-        slot_kill(slot, DIED_EXITED);
-        slot_settle(keeper, exited.slot);
-    }
-}
-
 /* Ends what is over its time, and makes cells for empty slots. Returns how long the loop may wait, in ms. */
 static int slots_tend(struct keeper *keeper)
 {
@@ -346,19 +267,10 @@ static int slots_tend(struct keeper *keeper)
         return 0;
 
     struct fault why;
-    if (keeper->zygote_pid == 0) {
-        if (now < keeper->retry_ns) {
-            wait_ns = keeper->retry_ns - now < wait_ns ? keeper->retry_ns - now : wait_ns;
-        } else if (zygote_start(keeper, &why) < 0) {
-            cell_failed(keeper, &why);
-            wait_ns = RETRY_MS * NS_PER_MS;
-        } else {
-            keeper->retry_ns = now + RETRY_MS * NS_PER_MS; /* one that dies at once must not be started in a tight loop */
-        }
-    }
-    if (keeper->zygote_pid != 0 && !keeper->zygote_warm && now > keeper->zygote_born_ns + WARM_MS_MAX * NS_PER_MS)
-        zygote_kill(keeper);
-    for (uint32_t i = 0; i < keeper->plan->slots && keeper->zygote_warm && keeper->zygote >= 0 && keeper->front >= 0; i++) {
+    uint64_t zygote_wait_ns = zygotes_tend(keeper, now);
+    wait_ns = zygote_wait_ns < wait_ns ? zygote_wait_ns : wait_ns;
+    const struct zygote_process *zygote = &keeper->zygotes[keeper->zygote];
+    for (uint32_t i = 0; i < keeper->plan->slots && zygote->warm && zygote->socket >= 0 && keeper->front >= 0; i++) {
         if (keeper->slots[i].state != SLOT_EMPTY)
             continue;
         if (now < keeper->retry_ns && keeper->failures > 0) {
@@ -463,7 +375,8 @@ static void signals_read(struct keeper *keeper)
 static void keeper_stop(struct keeper *keeper)
 {
     fd_close(&keeper->front);
-    zygote_kill(keeper);
+    for (uint32_t i = 0; i < ZYGOTES; i++)
+        zygote_kill(&keeper->zygotes[i]);
     for (uint32_t i = 0; i < keeper->plan->slots; i++)
         slot_kill(&keeper->slots[i], DIED_DONE);
     uint64_t end = clock_ns() + STOP_MS_MAX * NS_PER_MS;
@@ -485,7 +398,9 @@ static void keeper_stop(struct keeper *keeper)
 
 int main(void)
 {
-    struct keeper keeper = { .front = KEEPER_FRONT_FD, .news = KEEPER_NEWS_FD, .zygote = -1, .zygote_fd = -1, .watcher = -1 };
+    struct keeper keeper = { .front = KEEPER_FRONT_FD, .news = KEEPER_NEWS_FD, .watcher = -1 };
+    for (uint32_t i = 0; i < ZYGOTES; i++)
+        keeper.zygotes[i].socket = keeper.zygotes[i].pidfd = -1;
     struct fault why = { 0 };
     log_start("keeper");
     if (keeper_prepare(&keeper, &why) < 0) {
@@ -514,8 +429,8 @@ int main(void)
                 news_read(&keeper);
             else if (tag == KEEPER_TAG_SIGNALS)
                 signals_read(&keeper);
-            else if (tag == KEEPER_TAG_ZYGOTE)
-                zygote_read(&keeper);
+            else if (tag - number == KEEPER_TAG_ZYGOTE && number < ZYGOTES)
+                zygote_read(&keeper, number);
             else if (tag == KEEPER_TAG_WATCHER)
                 watcher_read(&keeper, run_over);
             else if (tag - number == KEEPER_TAG_INIT)
@@ -523,8 +438,10 @@ int main(void)
             else if (keeper.slots[number].status_fd >= 0)
                 status_read(&keeper, number);
         }
-        zygote_read(&keeper); /* what it said of workers comes before its own end, and that of their cells */
-        zygote_reap(&keeper);
+        for (uint32_t i = 0; i < ZYGOTES; i++) {
+            zygote_read(&keeper, i); /* what it said of workers comes before its own end, and that of their cells */
+            zygote_reap(&keeper, i);
+        }
         if (keeper.plan->level == LEVEL_CONTAINED)
             strays_reap(&keeper);
         for (uint32_t i = 0; i < keeper.plan->slots; i++)

@@ -40,7 +40,7 @@ struct verdict {
 };
 
 struct usage {
-    uint64_t memory, cpu_ticks;   /* bytes; of the kernel's clock */
+    uint64_t memory, cpu_ticks; /* bytes; of the kernel's clock */
     uint64_t shm_bytes, shm_files;
     uint64_t precise; /* bytes, with what is shared counted once */
 };
@@ -140,7 +140,7 @@ static void verdict_send(const struct watcher *watcher, uint32_t slot, enum died
 {
     struct verdict verdict = { .slot = slot, .why = why, .generation = watcher->generations[slot] };
     if (send(watcher->socket, &verdict, sizeof verdict, MSG_NOSIGNAL) != sizeof verdict)
-        _exit(0); /* the keeper is gone */
+        _exit(0);                   /* the keeper is gone */
     watcher->generations[slot] = 0; /* said */
 }
 

@@ -74,7 +74,7 @@ int zygote_exec(const struct plan *plan, int socket, int plan_fd, struct fault *
     return fault_set(why, errno, "execve", plan->python);
 }
 
-int zygote_start(struct keeper *keeper, struct fault *why)
+int zygote_start(struct keeper *keeper, uint32_t number, struct fault *why)
 {
     int sockets[2], reports[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
@@ -91,9 +91,8 @@ int zygote_start(struct keeper *keeper, struct fault *why)
         return fault_set(why, errno, "fork", "zygote");
     if (launcher == 0) {
         struct report report = { 0 };
-        int r = keeper->plan->level == LEVEL_FULL
-                    ? zygote_launch_full(keeper->plan, theirs, KEEPER_PLAN_FD, &report.pid, &report.why)
-                    : zygote_launch_contained(keeper->plan, theirs, KEEPER_PLAN_FD, &report.pid, &report.why);
+        int r = keeper->plan->level == LEVEL_FULL ? zygote_launch_full(keeper->plan, theirs, KEEPER_PLAN_FD, &report.pid, &report.why)
+                                                  : zygote_launch_contained(keeper->plan, theirs, KEEPER_PLAN_FD, &report.pid, &report.why);
         if (r == 0)
             report.why.error = 0;
         _exit(write(report_write, &report, sizeof report) == sizeof report ? 0 : 1);
@@ -119,13 +118,10 @@ int zygote_start(struct keeper *keeper, struct fault *why)
     OWN_FD pidfd = pidfd_open(report.pid, 0);
     if (pidfd < 0)
         return fault_set(why, errno, "pidfd_open", "zygote");
-    struct epoll_event event = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_ZYGOTE };
+    struct epoll_event event = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_ZYGOTE + number };
     if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, ours, &event) < 0)
         return fault_set(why, errno, "epoll_ctl", "zygote");
-    keeper->zygote = fd_take(&ours);
-    keeper->zygote_fd = fd_take(&pidfd);
-    keeper->zygote_pid = report.pid;
-    keeper->zygote_warm = false;
-    keeper->zygote_born_ns = clock_ns();
+    keeper->zygotes[number] =
+        (struct zygote_process) { .socket = fd_take(&ours), .pidfd = fd_take(&pidfd), .pid = report.pid, .born_ns = clock_ns() };
     return 0;
 }

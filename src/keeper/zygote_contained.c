@@ -16,9 +16,8 @@
 #include <unistd.h>
 
 static const int KEPT[] = {
-    CAP_SETUID, /* a worker's change to its slot's uid */
-    CAP_SETGID,
-    CAP_SETPCAP, /* emptying the worker's bounding set; a container may not have it, and then no_new_privs has to do */
+    CAP_SETUID,              /* a worker's change to its slot's uid */
+    CAP_SETGID, CAP_SETPCAP, /* emptying the worker's bounding set; a container may not have it, and then no_new_privs has to do */
 };
 
 /* Ambient capabilities are the ones that an uid which isn't root keeps over execve(2): capabilities(7). */

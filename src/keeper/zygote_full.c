@@ -33,8 +33,7 @@ static int zygote_become(const struct plan *plan, int socket, int plan_fd, int g
     char word;
     if (read(go, &word, 1) != 1)
         return fault_set(why, EPIPE, "read", "uid map");
-    if (plan->uids &&
-        (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0))
+    if (plan->uids && (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0))
         return fault_set(why, errno, "setresuid", "zygote");
     int r = root_enter(why);
     if (r < 0)

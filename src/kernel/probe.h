@@ -21,8 +21,8 @@ struct host {
 
 void host_probe(struct host *ret_host);
 
-/* What a user without privileges can have: becomes root of a new user namespace, over nothing but what is made in it. False if that isn't to
- * be had. */
+/* What a user without privileges can have: becomes root of a new user namespace, over nothing but what is made in it. False if that isn't
+ * to be had. */
 bool host_enter_user(void);
 /* Whether it is to be had, and what it brings: probed in a child. */
 bool host_probe_user(bool (*enough)(const struct host *host));

@@ -49,6 +49,8 @@ static const struct option_rule {
     NUMBER("tmp-mb", tmp_mb, 1, 64, 65536, "size of /tmp, and of /dev/shm, in MiB"),
     NUMBER("tmp-files", tmp_files, 16, 4096, 1000000, "files in each of them"),
     NUMBER("descriptors", descriptors, 16, 256, 900, "open descriptors of each process of a run"),
+    NUMBER("renew-runs", renew_runs, 0, 100000, 1000000000, "runs after which another warm interpreter takes over; 0: never"),
+    NUMBER("renew-s", renew_s, 0, 3600, 31536000, "seconds after which it does; 0: never"),
     NUMBER("body-max", body_max, 1024, 1048576, 1073741824, "bytes of a request's body"),
     NUMBER("result-max", result_max, 1024, 16777216, 1073741824, "bytes of a result's JSON"),
     NUMBER("stdout-max", stdout_max, 0, 1048576, 1073741824, "bytes of output that are kept"),

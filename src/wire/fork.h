@@ -1,4 +1,5 @@
-/* keeper to zygote: "fork a worker into this cell", with fork_fds() descriptors and then one `cgroup.procs` file for each cgroup to join. */
+/* keeper to zygote: "fork a worker into this cell", with fork_fds() descriptors and then one `cgroup.procs` file for each cgroup to join.
+ */
 #ifndef VIVARY_WIRE_FORK_H
 #define VIVARY_WIRE_FORK_H
 
@@ -9,8 +10,8 @@ enum {
     FORK_SOCKET, /* the worker's end of the stream to the front */
     FORK_STDOUT, /* write ends of pipes */
     FORK_STDERR,
-    FORK_STATUS, /* write end of a pipe: the worker sends a struct fault here, with error 0 once it is ready */
-    FORK_KEPT,   /* those before this one, the keeper holds until the order is sent */
+    FORK_STATUS,           /* write end of a pipe: the worker sends a struct fault here, with error 0 once it is ready */
+    FORK_KEPT,             /* those before this one, the keeper holds until the order is sent */
     FORK_INIT = FORK_KEPT, /* full: pidfd of the cell's init */
     FORK_TMP = FORK_KEPT,  /* contained: the slot's two folders, by O_PATH */
     FORK_RUNTIME,

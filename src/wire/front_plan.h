@@ -23,9 +23,9 @@ struct front_plan {
     uint32_t request_ms;      /* a request must have come whole in this time, and an answer have been taken in it */
     uint32_t idle_ms;         /* a kept-alive connection without a request is closed after this */
     uint32_t reserved;
-    uint64_t body_max;   /* bytes of a request's body */
-    uint64_t result_max; /* bytes of a result's JSON */
-    uint64_t stdout_max; /* bytes of stdout kept; the rest is dropped */
+    uint64_t body_max;           /* bytes of a request's body */
+    uint64_t result_max;         /* bytes of a result's JSON */
+    uint64_t stdout_max;         /* bytes of stdout kept; the rest is dropped */
     char ready[FRONT_READY_MAX]; /* the answer to GET /readyz once a worker is there, JSON */
 };
 static_assert(sizeof(struct front_plan) == 80 + FRONT_READY_MAX, "no padding");

@@ -27,11 +27,12 @@ enum { SHM_SHUT = 2 };
 
 /* Uids and gids, counted from plan.uid_base. In `full` they are those that the zygote's user namespace shows. */
 enum {
-    UID_INIT = 900,  /* of every cell's init: not the worker's, so the worker can't signal or trace it */
+    UID_INIT = 900, /* of every cell's init: not the worker's, so the worker can't signal or trace it */
     UID_FRONT = 901,
     UID_RUN = 902,   /* of `vivary run` */
     UID_SLOT = 1000, /* of slot 0; slot n has UID_SLOT + n */
-    UID_KILLER = 3000, /* of what ends the processes of slot 0: nothing else has it, so nobody can end it first. Slot n has UID_KILLER + n */
+    UID_KILLER =
+        3000, /* of what ends the processes of slot 0: nothing else has it, so nobody can end it first. Slot n has UID_KILLER + n */
 };
 
 struct plan {
@@ -58,6 +59,7 @@ struct plan {
     uint64_t cpu_ms;
     uint64_t deadline_ms; /* of a run, in wall time */
     uint64_t result_max;
+    uint64_t renew_runs, renew_ms; /* a zygote's age at which another takes its place; 0: never */
     char python[PLAN_PATH_MAX];
     char preload[PLAN_PATH_MAX];
     char share[PLAN_PATH_MAX];                     /* empty: /app is an empty folder */

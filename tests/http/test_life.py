@@ -83,6 +83,25 @@ class DeathTest(Case):
         eventually(self.life.answers, RECOVERY_S, "a run after the zygote was killed")
 
 
+class RenewalTest(Case):
+    def test_a_warm_interpreter_is_renewed_and_no_run_notices(self):
+        script = "def main():\n    return {'seed': hash('x')}"
+        with Service("--preload", "", "--slots", "4", "--renew-runs", "20") as service:
+            seeds = []
+
+            def three_seeds():
+                for status, answer in service.execute_all([script] * 3):
+                    self.assertEqual(status, 200, answer)
+                    seeds.append(answer["result"]["seed"])
+                return len(set(seeds)) >= 3
+
+            eventually(three_seeds, 40, "two renewals")  # each interpreter has a seed of its own
+            self.assertIn("zygote_renewed", service.said())
+            # The old one goes with the last of its workers.
+            eventually(lambda: three_seeds() and len([process for process in service.processes() if process.name not in ("vivary", "vivary-front", "vivary-keeper")
+                                                      and process.parent == service.roles()["keeper"]]) <= 2, 20, "at most two at once")
+
+
 class StopTest(Case):
     def stop_and_look(self, number):
         service = Service("--preload", "", "--slots", "4")
