@@ -195,8 +195,7 @@ static int plans_write(struct launch *launch)
             .result_max = s->result_max,
             .stdout_max = s->stdout_max,
         };
-        if (level_json(launch, front.ready, sizeof front.ready) < 0)
-            status = launch_fail("the description of the level is too long");
+        bool told = level_json(launch, front.ready, sizeof front.ready) == 0;
         struct iovec of_keeper[] = { { plan, sizeof *plan },
                                      { filters[FILTER_WORKER], lengths[FILTER_WORKER] * sizeof **filters },
                                      { filters[FILTER_INIT], lengths[FILTER_INIT] * sizeof **filters },
@@ -204,7 +203,7 @@ static int plans_write(struct launch *launch)
         struct iovec of_front[] = { { &front, sizeof front }, { filters[FILTER_FRONT], lengths[FILTER_FRONT] * sizeof **filters } };
         launch->plan_fd = memory_file("keeper's plan", of_keeper, 4);
         launch->front_plan_fd = memory_file("front's plan", of_front, 2);
-        status = launch->plan_fd < 0 || launch->front_plan_fd < 0;
+        status = launch->plan_fd < 0 || launch->front_plan_fd < 0 || (!told && launch_fail("the description of the level is too long"));
     }
     for (int kind = 0; kind < FILTER_KINDS; kind++)
         free(filters[kind]);
