@@ -78,6 +78,13 @@ def roles(pid):
     return found
 
 
+# Nothing is imported for it that a worker hasn't: that would cost more faults than what is counted.
+COUNTED = """    import sys
+    with open("/proc/self/stat", "rb", 0) as stat:
+        faults = int(stat.read().rpartition(b")")[2].split()[7]), *sys.modules["_vivary"].populated()
+    return """
+
+
 def worker_faults(service, name):
     """With one slot: what the waiting worker had had, what it had at the end of main(), and what of it was populated in bulk."""
     before = []
@@ -87,7 +94,7 @@ def worker_faults(service, name):
             before = int(stat_of(workers[0])[1][7])
             break
         time.sleep(0.05)
-    counted = SCRIPTS[name].replace("    return ", "    import resource, _vivary\n    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, *_vivary.populated()\n    return ")
+    counted = SCRIPTS[name].replace("    return ", COUNTED)
     result = execute(service.port, counted.replace("return {", "return {'faults': faults, "))
     if {key: value for key, value in result.items() if key != "faults"} != RESULTS[name]:
         raise RuntimeError(f"{name} returned {result}")
@@ -103,9 +110,12 @@ def calls_of_run(service, count):
     tracers = [subprocess.Popen(["strace", "-c", "-S", "calls", "-U", "calls,name", "-p", str(found[role])], stderr=subprocess.PIPE, text=True)
                for role in ("front", "keeper", "zygote")]
     time.sleep(1)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     for _ in range(count):
-        execute(service.port, SCRIPTS["trivial"])
+        connection.request("POST", "/execute", json.dumps({"script": SCRIPTS["trivial"]}))
+        connection.getresponse().read()
     time.sleep(1)
+    connection.close()
     total = 0
     for tracer in tracers:
         tracer.send_signal(2)

@@ -16,7 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-enum { CONNECTION_MEMORY = 32 << 10, DISCARD_FACTOR = 4, EXPIRE_EVERY_MS = 100, DAEMON_FDS = 3, SPARE_FDS = 16 };
+enum { CONNECTION_MEMORY = 10 << 10, DISCARD_FACTOR = 4, EXPIRE_EVERY_MS = 100, DAEMON_FDS = 3, SPARE_FDS = 16 };
 
 /* One client's connection. */
 struct connection {

@@ -28,7 +28,8 @@ enum { BIRTH_STACK = 32 * 1024 };
  * only by a child; and a new one is made only by a process that is in its parent (EINVAL else, copy_pid_ns in kernel/pid_namespace.c). So:
  * `outer` enters, `middle` is born inside, and it makes the init. Both run on the keeper's memory and descriptors (CLONE_VM, CLONE_FILES)
  * while it stands still (CLONE_VFORK): nothing is copied, and the init's pidfd appears among the keeper's own. CLONE_PARENT makes all of
- * them the keeper's children. */
+ * them the keeper's children. No signal tells of their ends, which would wake it three times a run: two are waited for at once, and the
+ * init's pidfd is watched. So they are reaped with __WALL: wait(2). */
 struct birth {
     const struct keeper *keeper;
     const struct slot *slot;
@@ -44,8 +45,7 @@ static int middle_run(void *argument)
     struct birth *birth = argument;
     const struct keeper *keeper = birth->keeper;
     unsigned long kinds = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
-    long pid =
-        syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | namespaces_of(keeper->plan, kinds) | SIGCHLD, NULL, &birth->pidfd, NULL, NULL);
+    long pid = syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | namespaces_of(keeper->plan, kinds), NULL, &birth->pidfd, NULL, NULL);
     if (pid == 0)
         init_run(keeper->plan, keeper->init_filter, birth->slot->groups, keeper->group_count, birth->made);
     if (pid < 0)
@@ -60,8 +60,7 @@ static int outer_run(void *argument)
         fault_set(&birth->why, errno, "setns", "zygote");
         return 1;
     }
-    birth->middle =
-        clone(middle_run, birth->middle_stack + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PARENT | SIGCHLD, birth);
+    birth->middle = clone(middle_run, birth->middle_stack + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PARENT, birth);
     if (birth->middle < 0)
         fault_set(&birth->why, errno, "clone", "middle");
     return 0;
@@ -69,14 +68,14 @@ static int outer_run(void *argument)
 
 static void child_reap(pid_t pid)
 {
-    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
         continue;
 }
 
 static int init_start(struct keeper *keeper, struct slot *slot, int made, struct fault *why)
 {
     struct birth birth = { .keeper = keeper, .slot = slot, .made = made, .pidfd = -1 };
-    pid_t outer = clone(outer_run, birth.outer_stack + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &birth);
+    pid_t outer = clone(outer_run, birth.outer_stack + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES, &birth);
     if (outer < 0)
         return fault_set(why, errno, "clone", "outer");
     child_reap(outer);
@@ -130,8 +129,8 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
     if (keeper->plan->uids && (fchown(out_write, uid, uid) < 0 || fchown(err_write, uid, uid) < 0) &&
         (fchmod(out_write, 0622) < 0 || fchmod(err_write, 0622) < 0))
         return fault_set(why, errno, "fchown", "stdout");
-    if (fcntl(status_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(out_read, F_SETFL, O_NONBLOCK) < 0 ||
-        fcntl(err_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(front_socket, F_SETFL, O_NONBLOCK) < 0)
+    if (fcntl(out_read, F_SETFL, O_NONBLOCK) < 0 || fcntl(err_read, F_SETFL, O_NONBLOCK) < 0 ||
+        fcntl(front_socket, F_SETFL, O_NONBLOCK) < 0)
         return fault_set(why, errno, "fcntl", "O_NONBLOCK");
 
     slot->generation++;

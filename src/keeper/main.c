@@ -91,7 +91,8 @@ static void init_reap(struct keeper *keeper, uint32_t number)
 {
     struct slot *slot = &keeper->slots[number];
     siginfo_t info = { 0 };
-    if (slot->init_fd < 0 || slot->init_dead || waitid(P_PIDFD, (id_t)slot->init_fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+    if (slot->init_fd < 0 || slot->init_dead || waitid(P_PIDFD, (id_t)slot->init_fd, &info, WEXITED | WNOHANG | __WALL) < 0 ||
+        info.si_pid == 0)
         return;
     slot_kill(slot, DIED_EXITED);
     slot->init_dead = true;
@@ -384,7 +385,7 @@ static void keeper_stop(struct keeper *keeper)
         contained_stop(keeper);
     while (clock_ns() < end) {
         int status;
-        pid_t pid = waitpid(-1, &status, WNOHANG);
+        pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
         if (pid < 0)
             break; /* ECHILD: none left */
         if (pid == 0) {
@@ -439,7 +440,6 @@ int main(void)
                 status_read(&keeper, number);
         }
         for (uint32_t i = 0; i < ZYGOTES; i++) {
-            zygote_read(&keeper, i); /* what it said of workers comes before its own end, and that of their cells */
             zygote_reap(&keeper, i);
         }
         if (keeper.plan->level == LEVEL_CONTAINED)

@@ -34,6 +34,7 @@ void zygote_reap(struct keeper *keeper, uint32_t number)
     int status;
     if (zygote->pid == 0 || waitpid(zygote->pid, &status, WNOHANG) <= 0)
         return;
+    zygote_read(keeper, number); /* what it said of workers comes before its own end, and that of their cells */
     bool dismissed = number != keeper->zygote && zygote->warm && !zygote_is_used(keeper, number);
     if (!keeper->stopping && !dismissed)
         log_line("error", "zygote_died", "status=%d warm=%d", status, zygote->warm);
