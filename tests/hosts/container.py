@@ -26,7 +26,19 @@ NEW_NAMESPACES = 0x7E020000
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CHECKOUT = "/checkout"
+
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+def hidden():
+    """Whether this project lies where a container has other things. Then it is shown elsewhere, and whatever names it is changed."""
+    return ROOT.startswith(("/tmp/", "/run/", "/var/tmp/", "/dev/"))
+
+
+def seen(text):
+    return text.replace(ROOT, CHECKOUT) if hidden() else text
 
 
 def checked(result, what):
@@ -79,6 +91,9 @@ def root_make(given, work):
     if given.app:
         mount(given.app, root + "/app", None, MS_BIND)
         mount("none", root + "/app", None, MS_REMOUNT | MS_BIND | MS_RDONLY)
+    if hidden():
+        os.makedirs(root + CHECKOUT)
+        mount(ROOT, root + CHECKOUT, None, MS_BIND)
     if given.read_only:
         mount("none", root, None, MS_REMOUNT | MS_BIND | MS_RDONLY)
     os.chdir(root)
@@ -137,7 +152,9 @@ def main():
     parser.add_argument("--disk-mb", type=int, help="room for all that runs write")
     parser.add_argument("--no-new-privileges", action="store_true")
     given = parser.parse_args(sys.argv[1:at])
-    command, here = sys.argv[at + 1:], os.getcwd()
+    command, here = [seen(word) for word in sys.argv[at + 1:]], seen(os.getcwd())
+    for name, value in os.environ.items():
+        os.environ[name] = seen(value)
 
     work = tempfile.mkdtemp(prefix="vivary-container-", dir="/run")
     checked(libc.unshare(CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP), "unshare")
