@@ -333,8 +333,9 @@ def watch_bomb(facts):
 @attack("slows", file_roundtrip, dies=True)
 def memory_past_limit(facts):
     """Takes more than its memory in files without a name, which no limit of a process counts."""
-    for _ in range(12):
+    block = bytes(1 << 20)
+    for _ in range(8):
         fd = os.memfd_create("past")
         for _ in range(50):
-            os.write(fd, bytes(1 << 20))
-    return "took 600 MiB"
+            os.write(fd, block)
+    return "took 400 MiB"

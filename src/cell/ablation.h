@@ -43,6 +43,12 @@ static inline bool layer_left_out(const struct plan *plan, enum layer layer)
 #define layer_left_out(plan, layer) ((void)(plan), (void)(layer), false)
 #endif
 
+/* Whether each worker makes a user namespace of its own. */
+static inline bool user_is_nested(const struct plan *plan)
+{
+    return plan->user_nested && !layer_left_out(plan, LAYER_USER);
+}
+
 /* These namespaces, less those that are left out. */
 static inline unsigned long namespaces_of(const struct plan *plan, unsigned long flags)
 {

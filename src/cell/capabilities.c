@@ -1,4 +1,5 @@
 /* capabilities: none, in any set, and none to be had: the bounding set is empty as well. */
+#include "cell/ablation.h"
 #include "cell/cell.h"
 
 #include <errno.h>
@@ -32,6 +33,6 @@ int capabilities_clear(struct fault *why)
 int capabilities_enter(struct cell *cell, struct fault *why)
 {
     /* A user namespace just made gave the full bounding set back; without one, credentials_enter emptied it while it could. */
-    int r = cell->plan->user_nested ? bounding_drop(why) : 0;
+    int r = user_is_nested(cell->plan) ? bounding_drop(why) : 0;
     return r < 0 ? r : capabilities_clear(why);
 }

@@ -1,4 +1,5 @@
 /* credentials: a uid that no other slot and nothing else on the host has; it owns no file outside the cell. */
+#include "cell/ablation.h"
 #include "cell/cell.h"
 
 #include <errno.h>
@@ -25,7 +26,8 @@ int credentials_enter(struct cell *cell, struct fault *why)
 {
     const struct plan *plan = cell->plan;
     bool contained = plan->level == LEVEL_CONTAINED;
-    int r = bounding_drop(why); /* while there still is the right to */
+    /* While there still is the right to; a user namespace of its own gives it once more, and the whole set with it. */
+    int r = user_is_nested(plan) ? 0 : bounding_drop(why);
     if (contained && r == -EPERM)
         r = 0; /* a container may have kept that right: with no_new_privs no program brings any back */
     if (r == 0 && plan->uids)

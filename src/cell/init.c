@@ -1,10 +1,7 @@
 #include "cell/init.h"
 
-#include "cell/ablation.h"
-
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -21,19 +18,10 @@ static int identity_set(const struct plan *plan, uid_t uid, struct fault *why)
     return 0;
 }
 
-static int init_prepare(const struct plan *plan, const struct sock_filter *filter, const int *groups, uint32_t group_count,
-                        struct fault *why)
+static int init_prepare(const struct plan *plan, const struct sock_filter *filter, struct fault *why)
 {
-    for (uint32_t i = 0; i < group_count && !layer_left_out(plan, LAYER_GROUPS); i++)
-        if (write(groups[i], "0", 1) != 1)
-            return fault_set(why, errno, "write", "cgroup.procs");
-    /* Only now, in the slot's groups: a cgroup namespace's root is where its maker is, so the host's paths are out of sight. */
-    if (unshare((int)namespaces_of(plan, CLONE_NEWCGROUP)) < 0)
-        return fault_set(why, errno, "unshare", "cgroup");
     /* The keeper's uid has no number in the zygote's user namespace; files made by it would have no owner. */
     int r = identity_set(plan, 0, why);
-    if (r == 0 && !layer_left_out(plan, LAYER_UTS) && sethostname("vivary", 6) < 0)
-        r = fault_set(why, errno, "sethostname", "vivary");
     if (r == 0)
         r = mounts_make(plan, why);
     if (r == 0)
@@ -55,29 +43,17 @@ static int init_prepare(const struct plan *plan, const struct sock_filter *filte
     return seccomp_load(filter, plan->init_filter_length, why);
 }
 
-_Noreturn void init_run(const struct plan *plan, const struct sock_filter *filter, const int *groups, uint32_t group_count, int made)
+_Noreturn void init_run(const struct plan *plan, const struct sock_filter *filter, int made)
 {
     struct fault why = { 0 };
-    /* The keeper's descriptors are in this process too. The few that are needed move down to 0 and up, all else goes. What is moved lies
-     * above: the keeper's own first six are other things (KEEPER_NEWS_FD). */
-    int kept[GROUP_KINDS];
-    if (dup3(made, 0, O_CLOEXEC) < 0)
+    /* The keeper's descriptors are in this process too: one is needed. */
+    if (dup3(made, 0, O_CLOEXEC) < 0 || close_range(1, ~0U, 0) < 0)
         _exit(1);
-    made = 0;
-    for (uint32_t i = 0; i < group_count; i++) {
-        kept[i] = dup3(groups[i], (int)i + 1, O_CLOEXEC);
-        if (kept[i] < 0)
-            _exit(1);
-    }
-    if (close_range(group_count + 1, ~0U, 0) < 0)
-        _exit(1);
-
-    int r = init_prepare(plan, filter, kept, group_count, &why);
-    ssize_t told = write(made, &why, sizeof why);
+    int r = init_prepare(plan, filter, &why);
+    ssize_t told = write(0, &why, sizeof why);
     if (r < 0 || told != sizeof why)
         _exit(1);
-    for (int fd = 0; fd <= GROUP_KINDS; fd++)
-        close(fd);
+    close(0);
     /* Orphans of the cell become this process's children; as it ignores SIGCHLD, the kernel reaps them: wait(2). */
     for (;;)
         pause();

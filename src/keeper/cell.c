@@ -32,7 +32,8 @@ enum { BIRTH_STACK = 32 * 1024 };
  * init's pidfd is watched. So they are reaped with __WALL: wait(2). */
 struct birth {
     const struct keeper *keeper;
-    const struct slot *slot;
+    struct slot *slot;
+    int (*inside)(struct birth *birth); /* what `middle` is for */
     int made;
     pid_t middle;
     int pidfd;
@@ -40,16 +41,64 @@ struct birth {
     _Alignas(16) char outer_stack[BIRTH_STACK], middle_stack[BIRTH_STACK];
 };
 
+static const struct {
+    int kind;
+    const char *file;
+} HELD[HELD_KINDS] = {
+    [HELD_NET] = { CLONE_NEWNET, "/proc/self/ns/net" },
+    [HELD_UTS] = { CLONE_NEWUTS, "/proc/self/ns/uts" },
+    [HELD_CGROUP] = { CLONE_NEWCGROUP, "/proc/self/ns/cgroup" },
+};
+
+/* Makes what the slot holds. A cgroup namespace's root is where its maker is: in the slot's groups, so that the host's paths are out of
+ * sight. */
+static int held_make(struct birth *birth)
+{
+    const struct keeper *keeper = birth->keeper;
+    struct slot *slot = birth->slot;
+    unsigned long kinds = 0;
+    for (int i = 0; i < HELD_KINDS; i++)
+        kinds |= (unsigned long)HELD[i].kind;
+    for (uint32_t i = 0; i < keeper->group_count && !layer_left_out(keeper->plan, LAYER_GROUPS); i++)
+        if (write(slot->groups[i], "0", 1) != 1)
+            return fault_set(&birth->why, errno, "write", "cgroup.procs");
+    if (unshare((int)namespaces_of(keeper->plan, kinds)) < 0)
+        return fault_set(&birth->why, errno, "unshare", "slot's namespaces");
+    if (!layer_left_out(keeper->plan, LAYER_UTS) && sethostname("vivary", 6) < 0)
+        return fault_set(&birth->why, errno, "sethostname", "vivary");
+    for (int i = 0; i < HELD_KINDS; i++) {
+        int fd = open(HELD[i].file, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            return fault_set(&birth->why, errno, "open", HELD[i].file);
+        slot->held[slot->zygote][i] = fd;
+    }
+    return 0;
+}
+
+void held_drop(struct slot *slot, uint32_t zygote)
+{
+    for (int i = 0; i < HELD_KINDS; i++)
+        fd_close(&slot->held[zygote][i]);
+}
+
+static int init_make(struct birth *birth)
+{
+    const struct keeper *keeper = birth->keeper;
+    for (int i = 0; i < HELD_KINDS; i++)
+        if (namespaces_of(keeper->plan, (unsigned long)HELD[i].kind) != 0 &&
+            setns(birth->slot->held[birth->slot->zygote][i], HELD[i].kind) < 0)
+            return fault_set(&birth->why, errno, "setns", HELD[i].file);
+    unsigned long kinds = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC;
+    long pid = syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | namespaces_of(keeper->plan, kinds), NULL, &birth->pidfd, NULL, NULL);
+    if (pid == 0)
+        init_run(keeper->plan, keeper->init_filter, birth->made);
+    return pid < 0 ? fault_set(&birth->why, errno, "clone", "cell's init") : 0;
+}
+
 static int middle_run(void *argument)
 {
     struct birth *birth = argument;
-    const struct keeper *keeper = birth->keeper;
-    unsigned long kinds = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
-    long pid = syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | namespaces_of(keeper->plan, kinds), NULL, &birth->pidfd, NULL, NULL);
-    if (pid == 0)
-        init_run(keeper->plan, keeper->init_filter, birth->slot->groups, keeper->group_count, birth->made);
-    if (pid < 0)
-        fault_set(&birth->why, errno, "clone", "cell's init");
+    birth->inside(birth); /* what fails is told in birth->why */
     return 0;
 }
 
@@ -72,18 +121,33 @@ static void child_reap(pid_t pid)
         continue;
 }
 
-static int init_start(struct keeper *keeper, struct slot *slot, int made, struct fault *why)
+/* Calls `birth->inside` in the namespaces of the slot's zygote. */
+static int birth_run(struct birth *birth, struct fault *why)
 {
-    struct birth birth = { .keeper = keeper, .slot = slot, .made = made, .pidfd = -1 };
-    pid_t outer = clone(outer_run, birth.outer_stack + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES, &birth);
+    pid_t outer = clone(outer_run, birth->outer_stack + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES, birth);
     if (outer < 0)
         return fault_set(why, errno, "clone", "outer");
     child_reap(outer);
-    child_reap(birth.middle);
-    if (birth.why.error != 0) {
-        *why = birth.why;
-        return -why->error;
+    child_reap(birth->middle);
+    if (birth->why.error == 0)
+        return 0;
+    *why = birth->why;
+    return -why->error;
+}
+
+static int init_start(struct keeper *keeper, struct slot *slot, int made, struct fault *why)
+{
+    if (slot->held[slot->zygote][HELD_KINDS - 1] < 0) {
+        held_drop(slot, slot->zygote); /* of a try that failed */
+        struct birth first = { .keeper = keeper, .slot = slot, .inside = held_make };
+        int r = birth_run(&first, why);
+        if (r < 0)
+            return r;
     }
+    struct birth birth = { .keeper = keeper, .slot = slot, .inside = init_make, .made = made, .pidfd = -1 };
+    int r = birth_run(&birth, why);
+    if (r < 0)
+        return r;
     slot->init_fd = birth.pidfd;
     slot->init_dead = false;
     return 0;

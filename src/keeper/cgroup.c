@@ -36,7 +36,7 @@ static int limits_set(const struct plan *plan, enum plan_group kind, const char 
             return value_write(folder, "memory.oom.group", 1, why);
         return r;
     case GROUP_PIDS:
-        return value_write(folder, "pids.max", plan->processes + 1, why); /* the cell's init is one */
+        return value_write(folder, "pids.max", plan->processes, why);
     default:
         return 0; /* time is accounted, and the keeper looks; shares are equal by themselves */
     }

@@ -25,6 +25,10 @@ enum slot_state {
 /* One serves. The other is to take its place, or has lost it, and ends with the last of its cells. */
 enum { ZYGOTES = 2 };
 
+/* Namespaces that a slot keeps from run to run: in the kernel a network namespace costs more than all else of a cell together, and nothing
+ * that a run may call changes one of these. */
+enum held { HELD_NET, HELD_UTS, HELD_CGROUP, HELD_KINDS };
+
 struct zygote_process {
     int socket;
     int pidfd;
@@ -52,6 +56,7 @@ struct slot {
     int worker[FORK_KEPT];   /* the worker's ends, until the zygote has the order */
     int given[3];            /* the front's ends, until it is told: socket, stdout, stderr */
     int groups[GROUP_KINDS]; /* cgroup.procs, for all cells of this slot */
+    int held[ZYGOTES][HELD_KINDS]; /* they belong to the zygote's user namespace; -1: not made yet */
     int cpu_usage;           /* the cgroup's account of processor time */
 };
 
@@ -110,6 +115,8 @@ enum { RETRY_MS = 200 }; /* before what failed is tried again */
 
 /* cell.c: starts to make a cell for an empty slot. On failure the slot is empty again, or being killed. */
 int cell_start(struct keeper *keeper, uint32_t slot, struct fault *why);
+/* Lets go of what the slot holds of a zygote that is gone. */
+void held_drop(struct slot *slot, uint32_t zygote);
 /* Orders its worker, once its init has made it. */
 int cell_order(struct keeper *keeper, uint32_t slot, struct fault *why);
 

@@ -325,6 +325,8 @@ static int keeper_prepare(struct keeper *keeper, struct fault *why)
         struct slot *slot = &keeper->slots[i];
         slot->init_fd = slot->status_fd = slot->cpu_usage = -1;
         slot->given[0] = slot->given[1] = slot->given[2] = -1;
+        for (size_t k = 0; k < (size_t)ZYGOTES * HELD_KINDS; k++)
+            slot->held[k / HELD_KINDS][k % HELD_KINDS] = -1;
         for (size_t k = 0; k < FORK_KEPT; k++)
             slot->worker[k] = -1;
     }

@@ -44,6 +44,7 @@ void zygote_reap(struct keeper *keeper, uint32_t number)
     zygote->pid = 0;
     zygote->warm = false;
     for (uint32_t i = 0; i < keeper->plan->slots; i++) {
+        held_drop(&keeper->slots[i], number);
         if (keeper->slots[i].zygote != number)
             continue;
         slot_kill(&keeper->slots[i], DIED_EXITED);

@@ -103,6 +103,19 @@ class SightTest(Case):
             self.assertNotEqual(found[name], os.readlink(f"/proc/self/ns/{name}"), name)
 
     @only_full("no namespaces")
+    def test_a_slots_next_run_finds_nothing_of_its_sockets(self):
+        """The network namespace is the slot's: more runs than there are slots, each taking the same name."""
+        script = """import socket
+            def main():
+                one = socket.socket(socket.AF_UNIX)
+                one.bind("\\0left-behind")
+                one.listen()
+                with open("/proc/self/net/unix") as file:
+                    return {"names": file.read().count("left-behind")}"""
+        for _ in range(40):
+            self.assertEqual(self.result(script), {"names": 1})
+
+    @only_full("no namespaces")
     def test_two_runs_at_once_do_not_share_namespaces(self):
         script = "import os, time\ndef main():\n    time.sleep(0.5)\n    return {n: os.readlink('/proc/self/ns/' + n) for n in ('pid', 'mnt', 'net', 'ipc')}"
         answers = []
