@@ -105,13 +105,8 @@ class SightTest(Case):
     @only_full("no namespaces")
     def test_a_slots_next_run_finds_nothing_of_its_sockets(self):
         """The network namespace is the slot's: more runs than there are slots, each taking the same name."""
-        script = """import socket
-            def main():
-                one = socket.socket(socket.AF_UNIX)
-                one.bind("\\0left-behind")
-                one.listen()
-                with open("/proc/self/net/unix") as file:
-                    return {"names": file.read().count("left-behind")}"""
+        script = ("import socket\ndef main():\n    one = socket.socket(socket.AF_UNIX)\n    one.bind('\\0left-behind')\n"
+                  "    one.listen()\n    return {'names': open('/proc/self/net/unix').read().count('left-behind')}")
         for _ in range(40):
             self.assertEqual(self.result(script), {"names": 1})
 
