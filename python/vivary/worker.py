@@ -6,6 +6,7 @@ import io
 import json
 import linecache
 import logging
+import mimetypes
 import os
 import random
 import sys
@@ -14,6 +15,8 @@ import types
 import weakref
 
 import _vivary
+
+from . import task
 
 PATH = "/runtime/script.py"  # or in the folder that stands for it, see _settle_in
 WARM = 20  # times: an interpreter that specializes its code does so in the first runs, and writes to it
@@ -47,7 +50,7 @@ def main():
     return {"sum": int(s.sum()), "mean": float(s.mean())}
 """,
 }
-_lessons = []  # names of packages, and the numbers of what was learnt
+_lessons = []  # names of packages, or the module of requests, and the numbers of what was learnt
 _prepared = []  # the one _Renewal and the one _Ending
 
 
@@ -67,11 +70,16 @@ def _live():
     _forget()
     ending.apply()
     _vivary.ready()
-    source = _vivary.receive().decode("utf-8")
+    kind, payload = _vivary.receive()
+    text = payload.decode("utf-8")
+    is_request = kind == _vivary.FRAME_REQUEST
     for name, number in _lessons:
-        if name in source:
+        if is_request if name is task else name in text:
             _vivary.populate(number)
-    kind, payload = run(source)
+    if is_request:
+        task.run(text, ending)
+        return
+    kind, payload = run(text)
     _vivary.send(kind, payload)
     ending.apply()
 
@@ -102,6 +110,9 @@ def warm():
     ):
         for _ in range(WARM):
             run(source, written=False)
+    mimetypes.init(())  # not from the host's files
+    for _ in range(WARM):
+        task.practise()
     _forget()
     sys.modules["tempfile"]._name_sequence = None
     renewal = _Renewal()
@@ -111,8 +122,9 @@ def warm():
 
 def learn():
     """After the warm-up, in the memory that is to be forked."""
-    _vivary.learn(_live, _PRACTICE.encode())
-    found = [(name, _vivary.learn(_live, source.encode())) for name, source in _package_practice().items()]
+    _vivary.learn(_live, _vivary.FRAME_RUN, _PRACTICE.encode())
+    found = [(name, _vivary.learn(_live, _vivary.FRAME_RUN, source.encode())) for name, source in _package_practice().items()]
+    found.append((task, _vivary.learn(_live, _vivary.FRAME_REQUEST, task.PRACTICE.encode())))
     _lessons[:] = found
 
 
@@ -130,13 +142,9 @@ def run(source, written=True):
 
 def _run(source, written):
     if written:
-        _write_script(source)
+        write_script(source)
     module = types.ModuleType("script")
-    module.__file__ = PATH
-    sys.modules["script"] = module
-    # Tracebacks and inspect read the lines from here, also when the script has changed or removed the file.
-    linecache.cache[PATH] = (len(source), None, source.splitlines(True), PATH)
-    exec(compile(source, PATH, "exec", dont_inherit=True), module.__dict__)
+    module_run(module, source)
 
     entry = module.__dict__.get("main")
     if not callable(entry):
@@ -154,6 +162,14 @@ def _run(source, written):
     if len(payload) > most:
         return _vivary.FRAME_ERROR, _clip(f"Return value is too large: {len(payload)} bytes of JSON, at most {most} are allowed")
     return _vivary.FRAME_RESULT, payload
+
+
+def module_run(module, source):
+    module.__file__ = PATH
+    sys.modules["script"] = module
+    # Tracebacks and inspect read the lines from here, also when the script has changed or removed the file.
+    linecache.cache[PATH] = (len(source), None, source.splitlines(True), PATH)
+    exec(compile(source, PATH, "exec", dont_inherit=True), module.__dict__)
 
 
 def _to_json(result):
@@ -180,7 +196,7 @@ def _clip(text):
     return text.encode("utf-8", "backslashreplace")
 
 
-def _write_script(source):
+def write_script(source):
     """A real file, so that a process started anew (multiprocessing's spawn, a debugger) finds the module `script`."""
     try:
         with io.FileIO(PATH, "w") as file:

@@ -8,8 +8,8 @@ import sys
 # What scripts commonly import. None of them starts a thread.
 _COMMON = (
     "asyncio", "atexit", "base64", "collections", "contextlib", "copy", "csv", "datetime", "decimal", "enum", "functools", "hashlib",
-    "inspect", "io", "itertools", "json", "linecache", "logging", "math", "operator", "os", "pathlib", "pickle", "random", "re",
-    "statistics", "string", "subprocess", "tempfile", "textwrap", "threading", "time", "traceback", "types", "typing", "uuid",
+    "inspect", "io", "itertools", "json", "linecache", "logging", "math", "mimetypes", "operator", "os", "pathlib", "pickle", "random", "re",
+    "resource", "statistics", "string", "subprocess", "tempfile", "textwrap", "threading", "time", "traceback", "types", "typing", "uuid",
 )
 
 

@@ -29,7 +29,7 @@
 enum { UID_BASE_LEAST = 1 << 30, UID_RANGE = 65536, UID_RANGES = 14000 };
 
 /* A worker's socket lies at 1000 and up, out of a script's way; the keeper holds up to twelve descriptors for each slot. */
-enum { DESCRIPTORS_LEAST = 1024, DESCRIPTORS_SLOT = 12, DESCRIPTORS_OTHER = 64 };
+enum { DESCRIPTORS_LEAST = 1024, DESCRIPTORS_SLOT = 21, DESCRIPTORS_OTHER = 64 };
 
 static int launch_fail(const char *what)
 {
@@ -133,6 +133,7 @@ static int plan_make(struct launch *launch)
     plan->cpu_ms = s->cpu_ms;
     plan->deadline_ms = s->deadline_ms;
     plan->result_max = s->result_max;
+    plan->files_bytes = s->files_mb << 20;
     plan->renew_runs = s->renew_runs;
     plan->renew_ms = s->renew_s * 1000;
     snprintf(plan->python, sizeof plan->python, "%s", launch->python.executable);
@@ -191,10 +192,18 @@ static int plans_write(struct launch *launch)
             .exit_grace_ms = (uint32_t)s->exit_grace_ms,
             .request_ms = (uint32_t)s->request_ms,
             .idle_ms = (uint32_t)s->idle_ms,
+            .processes = (uint32_t)s->processes,
             .body_max = s->body_max,
+            .run_body_max = s->run_body_max,
+            .cpu_ms = s->cpu_ms,
+            .memory_bytes = plan->memory_bytes,
+            .tmp_bytes = plan->tmp_bytes,
+            .files_bytes = s->files_mb << 20,
             .result_max = s->result_max,
             .stdout_max = s->stdout_max,
         };
+        snprintf(front.python, sizeof front.python, "%s", launch->python.version);
+        snprintf(front.isolation, sizeof front.isolation, "%s", plan->level == LEVEL_FULL ? "full" : "contained");
         bool told = level_json(launch, front.ready, sizeof front.ready) == 0;
         struct iovec of_keeper[] = { { plan, sizeof *plan },
                                      { filters[FILTER_WORKER], lengths[FILTER_WORKER] * sizeof **filters },

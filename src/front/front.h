@@ -3,10 +3,12 @@
 #define VIVARY_FRONT_FRONT_H
 
 #include "base/fault.h"
+#include "front/run_request.h"
 #include "wire/died.h"
 #include "wire/frame.h"
 #include "wire/front_plan.h"
 #include "wire/ready.h"
+#include "wire/used.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,10 +29,12 @@ struct buffer {
     bool cut;
 };
 
+enum call_kind { CALL_EXECUTE, CALL_RUN };
 enum call_state { CALL_READING, CALL_QUEUED, CALL_RUNNING, CALL_ANSWERED };
 
 /* One HTTP request. */
 struct call {
+    enum call_kind kind;
     enum call_state state;
     struct front *front;
     void *http;              /* http.c's connection */
@@ -39,8 +43,12 @@ struct call {
     bool suspended, watched; /* by the library; by our epoll */
     struct buffer body;
     size_t discarded; /* bytes of a body that is too large */
-    char *script;
+    char *script;     /* of a run: the whole request */
     size_t script_length;
+    struct run_limits limits;
+    char id[24];
+    uint64_t queued_ns, started_ns;
+    uint64_t counted;    /* bytes of its body, in the front's sum */
     uint64_t give_up_ns; /* while queued */
     struct worker *worker;
     struct call *next; /* in the queue */
@@ -48,6 +56,7 @@ struct call {
     char *answer; /* malloc'ed */
     size_t answer_length;
     const char *allow; /* of a 405 */
+    const char *type;  /* of the answer's content; NULL: application/json */
     bool closes;       /* the connection can't be read on */
     bool leaving;      /* its answer is on the way to the client */
 #ifdef VIVARY_ABLATION
@@ -55,7 +64,7 @@ struct call {
 #endif
 };
 
-enum worker_state { WORKER_NONE, WORKER_WAITING, WORKER_RUNNING, WORKER_ENDING };
+enum worker_state { WORKER_NONE, WORKER_WAITING, WORKER_RUNNING, WORKER_ASKED /* what its run has used */, WORKER_ENDING };
 
 /* The worker of a slot. */
 struct worker {
@@ -71,17 +80,17 @@ struct worker {
     size_t header_have;
     uint64_t exit_by_ns; /* once the result is there; 0 before */
     bool refused;        /* it broke the protocol */
+    bool ended;          /* it said END */
     bool too_large;
     struct buffer payload; /* of the frame that is coming */
     uint32_t said;         /* FRAME_RESULT or FRAME_ERROR, once whole */
-    struct buffer out;
-    size_t err_bytes;
+    struct buffer out, err;
 };
 
 /* What the front tells the keeper. */
 struct record {
     uint32_t length;
-    char bytes[24];
+    char bytes[48];
 };
 
 struct front {
@@ -94,6 +103,9 @@ struct front {
     size_t records_used, records_room;
     struct call *queue_head, *queue_tail;
     uint32_t queued, running;
+    struct run_limits most; /* that a request may ask for */
+    uint64_t bodies;        /* bytes of the bodies that are here */
+    uint64_t id_base, ids;
     struct call *graves; /* freed at the end of a round: events of this round may still point to them */
     bool stopping;
     uint64_t stop_by_ns;
@@ -114,6 +126,7 @@ void call_route(struct call *call, const char *method, const char *path);
 void call_body(struct call *call, const char *bytes, size_t length);
 void call_start(struct call *call);
 void call_fail(struct call *call, unsigned status, const char *text);
+void call_problem(struct call *call, const struct problem *problem);
 void call_free(struct call *call);
 
 #ifdef VIVARY_ABLATION
@@ -130,7 +143,8 @@ void queue_expire(struct front *front, uint64_t now_ns);
 void keeper_flush(struct front *front); /* tells the keeper what it had no room for */
 int run_start(struct front *front, struct worker *worker, struct call *call);
 void run_event(struct front *front, struct worker *worker, enum watch_kind kind);
-void run_died(struct front *front, struct worker *worker);
+void run_used(struct front *front, const struct used *used);
+void run_died(struct front *front, struct worker *worker, const struct died *died); /* NULL: it isn't told how */
 void run_cancel(struct front *front, struct worker *worker);
 void run_expire(struct front *front, uint64_t now_ns);
 void worker_drop(struct worker *worker);

@@ -16,7 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-enum { CONNECTION_MEMORY = 10 << 10, DISCARD_FACTOR = 4, EXPIRE_EVERY_MS = 100, DAEMON_FDS = 3, SPARE_FDS = 16 };
+enum { CONNECTION_MEMORY = 10 << 10, DISCARD_FACTOR = 4, DISCARD_LEAST = 1 << 20, EXPIRE_EVERY_MS = 100, DAEMON_FDS = 3, SPARE_FDS = 16 };
 
 /* One client's connection. */
 struct connection {
@@ -118,10 +118,10 @@ static enum MHD_Result answer_send(struct call *call, struct MHD_Connection *mhd
     if (response == NULL)
         return MHD_NO;   /* closes the connection */
     call->answer = NULL; /* the response's now */
-    MHD_add_response_header(response, "Content-Type", "application/json");
+    MHD_add_response_header(response, "Content-Type", call->type != NULL ? call->type : "application/json");
     if (call->allow != NULL)
         MHD_add_response_header(response, "Allow", call->allow);
-    if (call->status == 503)
+    if (call->status == 503 || call->status == 429)
         MHD_add_response_header(response, "Retry-After", "1");
     if (call->closes)
         MHD_add_response_header(response, "Connection", "close");
@@ -158,6 +158,16 @@ void http_resume(struct call *call)
     call->front->http->again = true;
 }
 
+static bool content_is_json(struct MHD_Connection *mhd)
+{
+    static const char JSON[] = "application/json";
+    const char *type = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Content-Type");
+    if (type == NULL)
+        return true;
+    size_t length = strcspn(type, "; \t");
+    return length == sizeof JSON - 1 && strncasecmp(type, JSON, length) == 0;
+}
+
 static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, const char *url, const char *method, const char *version)
 {
     struct call *call = calloc(1, sizeof *call);
@@ -177,9 +187,13 @@ static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, 
     }
     call_route(call, method, url);
     const char *length = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Content-Length");
-    if (length != NULL && strtoull(length, NULL, 10) > front->plan.body_max) {
+    if (call->kind == CALL_RUN && call->state == CALL_READING && !content_is_json(mhd)) {
+        call_fail(call, 415, "Content-Type must be application/json, or absent");
+        return call;
+    }
+    if (length != NULL && strtoull(length, NULL, 10) > call->body.most) {
         char text[96];
-        snprintf(text, sizeof text, "Request body is larger than %llu bytes", (unsigned long long)front->plan.body_max);
+        snprintf(text, sizeof text, "Request body is larger than %llu bytes", (unsigned long long)call->body.most);
         call_fail(call, 413, text);
         call->closes = true;
     }
@@ -202,7 +216,7 @@ static enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, con
     if (*data_size > 0) {
         call_body(call, data, *data_size);
         *data_size = 0;
-        return call->discarded > DISCARD_FACTOR * front->plan.body_max ? MHD_NO : MHD_YES;
+        return call->discarded > DISCARD_FACTOR * call->body.most + DISCARD_LEAST ? MHD_NO : MHD_YES;
     }
     if (call->state == CALL_READING)
         call_start(call);

@@ -422,10 +422,11 @@ static enum json_verdict container_open(struct checker *c, bool object)
 /* Behind a value. */
 static void value_finish(struct checker *c)
 {
-    if (!c->member || c->depth != 1 || !kind_is_object(c, 0))
+    if (!c->member || c->depth != 1)
         return;
     const char *value = (const char *)c->text + c->member_value;
-    c->member(c->context, c->member_key, (struct json_slice) { .at = value, .length = c->at - c->member_value });
+    c->member(c->context, kind_is_object(c, 0) ? c->member_key : (struct json_slice) { 0 },
+              (struct json_slice) { .at = value, .length = c->at - c->member_value });
 }
 
 /* At the innermost container's end, which is known to be of the right kind. */
@@ -560,4 +561,11 @@ enum json_verdict json_check(const char *text, size_t length, const struct json_
     free(c.kinds);
     free(c.keys);
     return verdict;
+}
+
+void json_each(struct json_slice value, json_member *member, void *context)
+{
+    const struct json_rules rules = { .depth_max = UINT32_MAX };
+    struct json_error ignored;
+    json_check(value.at, value.length, &rules, member, context, &ignored);
 }

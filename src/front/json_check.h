@@ -33,14 +33,17 @@ struct json_error {
     const char *what; /* a static phrase for people: "a comma or '}' was expected" */
 };
 
-/* Called once for each member of the top-level object, in order. `key` has its quotes stripped but is still escaped; `value` is the raw
- * text of the value without white space around it, whose first byte tells its type. Called while checking: the members seen count only if
- * the verdict is JSON_OK. */
+/* Called once for each member of the top-level object, or element of the top-level array, in order. `key` has its quotes stripped but is
+ * still escaped, and `at` NULL for an element; `value` is the raw text of the value without white space around it, whose first byte tells
+ * its type. Called while checking: the members seen count only if the verdict is JSON_OK. */
 typedef void json_member(void *context, struct json_slice key, struct json_slice value);
 
 /* `member` may be NULL. *ret_error is filled unless the verdict is JSON_OK. */
 enum json_verdict json_check(const char *text, size_t length, const struct json_rules *rules, json_member *member, void *context,
                              struct json_error *ret_error);
+
+/* The members or elements of a value inside a text that was checked already. Nothing happens if it is neither object nor array. */
+void json_each(struct json_slice value, json_member *member, void *context);
 
 /* Whether the escaped key is `name` (plain ASCII) once decoded. */
 bool json_key_is(struct json_slice key, const char *name);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
@@ -25,6 +26,7 @@ static void keeper_read(struct front *front)
             uint32_t kind;
             struct ready ready;
             struct died died;
+            struct used used;
         } message;
         int fds[PASSING_FDS_MAX];
         size_t count = 0;
@@ -33,10 +35,11 @@ static void keeper_read(struct front *front)
             return;
         struct ready ready;
         struct died died;
+        struct used used;
         if (got > 0 && count == READY_FDS && ready_valid(&message, (size_t)got, &bounds, &ready)) {
             struct worker *worker = &front->workers[ready.slot];
             if (ready.generation > worker->generation) {
-                run_died(front, worker); /* whoever was in this slot is no more */
+                run_died(front, worker, NULL); /* whoever was in this slot is no more */
                 worker->state = WORKER_WAITING;
                 worker->generation = ready.generation;
                 worker->since_ns = clock_ns();
@@ -47,7 +50,10 @@ static void keeper_read(struct front *front)
         } else if (got > 0 && count == 0 && died_valid(&message, (size_t)got, &bounds, &died)) {
             struct worker *worker = &front->workers[died.slot];
             if (worker->generation == died.generation)
-                run_died(front, worker);
+                run_died(front, worker, &died);
+            continue;
+        } else if (got > 0 && count == 0 && used_valid(&message, (size_t)got, &bounds, &used)) {
+            run_used(front, &used);
             continue;
         }
         if (got != 0 || !front->stopping)
@@ -88,6 +94,17 @@ static int front_prepare(struct front *front, struct fault *why)
     if (pread(FRONT_PLAN_FD, &front->plan, sizeof front->plan, 0) != sizeof front->plan || front->plan.version != FRONT_PLAN_VERSION ||
         front->plan.listeners > FRONT_LISTEN_MAX)
         return fault_set(why, EINVAL, "pread", "plan");
+    const struct front_plan *plan = &front->plan;
+    front->most = (struct run_limits) {
+        .wall_ms = plan->deadline_ms,
+        .cpu_ms = plan->cpu_ms,
+        .memory_mb = plan->memory_bytes >> 20,
+        .output_kb = plan->stdout_max >> 10,
+        .files_mb = plan->files_bytes >> 20,
+        .processes = plan->processes,
+    };
+    if (getrandom(&front->id_base, sizeof front->id_base, 0) != sizeof front->id_base)
+        return fault_set(why, errno, "getrandom", "id");
     size_t size = front->plan.filter_length * sizeof(struct sock_filter);
     front->filter = malloc(size + 1);
     front->workers = calloc(front->plan.slots, sizeof *front->workers);

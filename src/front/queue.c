@@ -6,8 +6,9 @@ void queue_add(struct front *front, struct call *call)
 {
     call->state = CALL_QUEUED;
     call->next = NULL;
+    call->queued_ns = clock_ns();
     /* Whoever is ahead takes at most a deadline's time each; past this, saying so is better than more waiting. */
-    call->give_up_ns = clock_ns() + ((uint64_t)front->plan.request_ms + front->plan.deadline_ms) * NS_PER_MS;
+    call->give_up_ns = call->queued_ns + ((uint64_t)front->plan.request_ms + front->plan.deadline_ms) * NS_PER_MS;
     if (front->queue_tail != NULL)
         front->queue_tail->next = call;
     else

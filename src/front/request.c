@@ -27,7 +27,7 @@ static size_t space_length(const char *at, size_t left)
     return 0;
 }
 
-static bool is_blank(const char *text, size_t length)
+bool text_is_blank(const char *text, size_t length)
 {
     size_t at = 0, space = 1;
     for (; at < length && space > 0; at += space)
@@ -97,7 +97,7 @@ static int script_decode(struct json_slice script, struct request *ret_request, 
     const char *wrong = NULL;
     if (memchr(text, '\0', length)) /* Python's compile() refuses it too, but with a traceback */
         wrong = "'script' must not contain a NUL character";
-    else if (is_blank(text, length))
+    else if (text_is_blank(text, length))
         wrong = "'script' must not be empty";
     if (wrong) {
         free(text);
@@ -107,18 +107,24 @@ static int script_decode(struct json_slice script, struct request *ret_request, 
     return 0;
 }
 
-int request_parse(const char *body, size_t length, struct request *ret_request, char error[static ERROR_ROOM])
+int request_check(const char *body, size_t length, json_member *member, void *context, char error[static ERROR_ROOM])
 {
     const struct json_rules rules = { .depth_max = REQUEST_DEPTH_MAX, .repeated_keys_refused = true, .lone_surrogates_refused = true };
-    struct json_slice script = { 0 };
     struct json_error why;
-    if (length == 0)
-        return request_refuse(error, "Request body is empty: a JSON object with a 'script' string is expected");
-    enum json_verdict verdict = json_check(body, length, &rules, script_keep, &script, &why);
+    enum json_verdict verdict = json_check(body, length, &rules, member, context, &why);
     if (verdict != JSON_OK)
         return check_refuse(verdict, &why, error);
-    if (!is_object(body, length))
-        return request_refuse(error, "Request body must be a JSON object");
+    return is_object(body, length) ? 0 : request_refuse(error, "Request body must be a JSON object");
+}
+
+int request_parse(const char *body, size_t length, struct request *ret_request, char error[static ERROR_ROOM])
+{
+    struct json_slice script = { 0 };
+    if (length == 0)
+        return request_refuse(error, "Request body is empty: a JSON object with a 'script' string is expected");
+    int status = request_check(body, length, script_keep, &script, error);
+    if (status != 0)
+        return status;
     if (!script.at)
         return request_refuse(error, "'script' field is required");
     if (script.at[0] != '"')

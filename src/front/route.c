@@ -1,4 +1,4 @@
-/* What is asked for: three paths. */
+/* What is asked for. */
 #include "front/answer.h"
 #include "front/front.h"
 #include "front/request.h"
@@ -7,8 +7,47 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BODIES_MAX (UINT64_C(512) << 20)     /* bytes, of all requests that are here */
+#define ID_STEP UINT64_C(0x9e3779b97f4a7c15) /* odd: 2^64 names before one comes again, and neighbours look unlike */
+
+void call_problem(struct call *call, const struct problem *problem)
+{
+    free(call->answer);
+    call->answer = problem_body(problem, &call->answer_length);
+    call->type = "application/problem+json";
+    call->status = call->answer != NULL ? problem->status : 500;
+    call->state = CALL_ANSWERED;
+}
+
+/* One word for what a status means where nothing more is known. */
+static const char *code_of(unsigned status)
+{
+    switch (status) {
+    case 404:
+        return "not_found";
+    case 405:
+        return "method_not_allowed";
+    case 413:
+        return "too_large";
+    case 415:
+        return "unsupported_media_type";
+    case 500:
+        return "internal";
+    case 503:
+        return "queue_full";
+    default:
+        return "bad_request";
+    }
+}
+
 void call_fail(struct call *call, unsigned status, const char *text)
 {
+    if (call->kind == CALL_RUN) {
+        struct problem problem;
+        problem_set(&problem, status, status == 503 && call->front->stopping ? "draining" : code_of(status), "", "%s", text);
+        call_problem(call, &problem);
+        return;
+    }
     free(call->answer);
     call->answer = answer_error(text, strlen(text), &call->answer_length);
     call->status = call->answer != NULL ? status : 500;
@@ -49,7 +88,15 @@ void call_route(struct call *call, const char *method, const char *path)
     if (strncmp(path, "http://", 7) == 0) /* the form that is meant for proxies, which a server must take as well: RFC 9112, 3.2.2 */
         path += 7 + strcspn(path + 7, "/");
     size_t length = strcspn(path, "?");
+    if (strncmp(path, "/v1/", 4) == 0) {
+        call->kind = CALL_RUN;
+        call->body.most = call->front->plan.run_body_max;
+    }
     if (length == 8 && strncmp(path, "/execute", 8) == 0) {
+        if (strcmp(method, "POST") == 0)
+            return;
+        call->allow = "POST";
+    } else if (length == 7 && strncmp(path, "/v1/run", 7) == 0) {
         if (strcmp(method, "POST") == 0)
             return;
         call->allow = "POST";
@@ -71,7 +118,7 @@ void call_route(struct call *call, const char *method, const char *path)
         return;
 #endif
     } else {
-        call_fail(call, 404, "Not found: there are POST /execute, GET /healthz and GET /readyz");
+        call_fail(call, 404, "Not found: there are POST /execute, POST /v1/run, GET /healthz and GET /readyz");
         return;
     }
     char text[96];
@@ -85,10 +132,52 @@ void call_body(struct call *call, const char *bytes, size_t length)
         call->discarded += length;
         return;
     }
+    if (call->front->bodies + length > BODIES_MAX) {
+        call_fail(call, 503, "Service is busy: too many large requests at once, try again later");
+        call->discarded += length;
+        buffer_free(&call->body);
+        return;
+    }
     if (!buffer_add(&call->body, bytes, length)) {
         call_fail(call, 500, "Out of memory while reading the request body");
         call->closes = true;
     }
+    call->counted += length;
+    call->front->bodies += length;
+}
+
+/* Takes the script out of the body. 0, or the status that was answered. */
+static unsigned script_take(struct call *call)
+{
+    char text[256];
+    const char *body = call->body.at != NULL ? call->body.at : "";
+    if (call->kind == CALL_EXECUTE) {
+        struct request request;
+        int status = request_parse(body, call->body.used, &request, text);
+        buffer_free(&call->body);
+        if (status != 0) {
+            call_fail(call, (unsigned)status, text);
+            return (unsigned)status;
+        }
+        call->script = request.script;
+        call->script_length = request.length;
+        return 0;
+    }
+    struct run_request request;
+    struct problem problem;
+    unsigned status = run_request_parse(body, call->body.used, &call->front->most, &request, &problem);
+    if (status == 0 && strcmp(request.runtime, "default") != 0)
+        status = problem_set(&problem, 404, "unknown_runtime", "runtime", "There is no runtime '%s'; there is default", request.runtime);
+    if (status != 0) {
+        buffer_free(&call->body);
+        call_problem(call, &problem);
+        return status;
+    }
+    call->limits = request.limits;
+    call->script = call->body.at;
+    call->script_length = call->body.used;
+    call->body = (struct buffer) { 0 };
+    return 0;
 }
 
 void call_start(struct call *call)
@@ -96,7 +185,7 @@ void call_start(struct call *call)
     struct front *front = call->front;
     char text[256];
     if (call->body.cut) {
-        snprintf(text, sizeof text, "Request body is larger than %llu bytes", (unsigned long long)front->plan.body_max);
+        snprintf(text, sizeof text, "Request body is larger than %llu bytes", (unsigned long long)call->body.most);
         call_fail(call, 413, text);
         return;
     }
@@ -106,15 +195,9 @@ void call_start(struct call *call)
         return;
     }
 #endif
-    struct request request;
-    int status = request_parse(call->body.at != NULL ? call->body.at : "", call->body.used, &request, text);
-    buffer_free(&call->body);
-    if (status != 0) {
-        call_fail(call, (unsigned)status, text);
+    if (script_take(call) != 0)
         return;
-    }
-    call->script = request.script;
-    call->script_length = request.length;
+    snprintf(call->id, sizeof call->id, "run_%016llx", (unsigned long long)(front->id_base + front->ids++ * ID_STEP));
     if (front->stopping) {
         call_fail(call, 503, "Service is stopping");
         call->closes = true;
@@ -132,6 +215,7 @@ void call_start(struct call *call)
 void call_free(struct call *call)
 {
     buffer_free(&call->body);
+    call->front->bodies -= call->counted;
     free(call->script);
     free(call->answer);
     free(call);

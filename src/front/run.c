@@ -5,6 +5,7 @@
 #include "front/answer.h"
 #include "front/front.h"
 #include "front/json_check.h"
+#include "front/report.h"
 #include "wire/done.h"
 #include "wire/taken.h"
 
@@ -19,6 +20,7 @@
 
 enum {
     DRAIN_MAX = 1 << 20,
+    REPORT_ROOM = 4 << 20, /* beside result and files: traceback, names */
     RESULT_DEPTH_MAX = 100000,
     READ_SIZE = 64 << 10,
     SPOKEN_ROUNDS = 64,
@@ -37,6 +39,7 @@ void worker_drop(struct worker *worker)
     }
     buffer_free(&worker->payload);
     buffer_free(&worker->out);
+    buffer_free(&worker->err);
 }
 
 static void keeper_lost(int error)
@@ -99,7 +102,8 @@ static void done_tell(struct front *front, const struct worker *worker)
 static int script_send(struct worker *worker)
 {
     const struct call *call = worker->call;
-    struct frame_header header = { .type = FRAME_RUN, .exchange = 1, .length = call->script_length };
+    uint32_t type = call->kind == CALL_RUN ? FRAME_REQUEST : FRAME_RUN;
+    struct frame_header header = { .type = type, .exchange = 1, .length = call->script_length };
     size_t whole = sizeof header + call->script_length;
     while (worker->sent < whole) {
         size_t in_header = worker->sent < sizeof header ? worker->sent : sizeof header, in_script = worker->sent - in_header;
@@ -116,14 +120,38 @@ static int script_send(struct worker *worker)
     return 0;
 }
 
+static void taken_tell(struct front *front, const struct worker *worker, const struct call *call)
+{
+    struct taken taken = { .kind = WIRE_TAKEN,
+                           .slot = worker->slot,
+                           .generation = worker->generation,
+                           .deadline_ns = call->started_ns + front->plan.deadline_ms * NS_PER_MS };
+    if (call->kind == CALL_RUN) {
+        taken.deadline_ns = call->started_ns + call->limits.wall_ms * NS_PER_MS;
+        taken.memory_bytes = call->limits.memory_mb << 20;
+        taken.cpu_ms = (uint32_t)call->limits.cpu_ms;
+        taken.processes = (uint32_t)call->limits.processes;
+        taken.wants_usage = 1;
+    }
+    keeper_tell(front, &taken, sizeof taken);
+}
+
 int run_start(struct front *front, struct worker *worker, struct call *call)
 {
+    bool run = call->kind == CALL_RUN;
+    uint64_t output_most = run ? call->limits.output_kb << 10 : front->plan.stdout_max;
     worker->call = call;
-    worker->sent = worker->header_have = worker->err_bytes = 0;
+    worker->sent = worker->header_have = 0;
     worker->exit_by_ns = 0;
-    worker->refused = worker->too_large = false;
+    worker->refused = worker->too_large = worker->ended = false;
     worker->said = 0;
-    worker->out = (struct buffer) { .most = front->plan.stdout_max };
+    worker->out = (struct buffer) { .most = output_most };
+    worker->err = (struct buffer) { .most = run ? output_most : 0 }; /* drained all the same, so that nobody waits for room in the pipe */
+    call->started_ns = clock_ns();
+    /* Who is to say what the run used must know that it has begun, and a short one ends before this process comes to its next line. Else
+     * the script goes first. */
+    if (run)
+        taken_tell(front, worker, call);
     if (script_send(worker) < 0 && worker->sent == 0) {
         worker->call = NULL;
         worker->state = WORKER_ENDING;
@@ -131,11 +159,8 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
         done_tell(front, worker); /* DIED is on its way, or the worker has closed its socket and lives: then this ends it */
         return -1;
     }
-    struct taken taken = { .kind = WIRE_TAKEN,
-                           .slot = worker->slot,
-                           .generation = worker->generation,
-                           .deadline_ns = clock_ns() + front->plan.deadline_ms * NS_PER_MS };
-    keeper_tell(front, &taken, sizeof taken);
+    if (!run)
+        taken_tell(front, worker, call);
     bool more = worker->sent < sizeof(struct frame_header) + call->script_length;
     for (size_t i = 0; i < READY_FDS; i++) {
         struct epoll_event event = { .events = EPOLLIN | (i == READY_SOCKET && more ? (uint32_t)EPOLLOUT : 0),
@@ -167,10 +192,7 @@ static void pipe_drain(struct front *front, struct worker *worker, int kind, siz
             return;
         }
         total += (size_t)got;
-        if (kind == READY_STDOUT)
-            worker->refused |= !buffer_add(&worker->out, part, (size_t)got);
-        else
-            worker->err_bytes += (size_t)got; /* not shown here: drained, so that nobody waits for room in the pipe */
+        worker->refused |= !buffer_add(kind == READY_STDOUT ? &worker->out : &worker->err, part, (size_t)got);
     }
 }
 
@@ -201,33 +223,92 @@ static void call_answer(struct front *front, struct worker *worker, struct call 
         call->status = 500;
 }
 
-/* Answers, and lets go of the worker. */
-static void run_end(struct front *front, struct worker *worker, bool died)
+static void call_report(const struct front *front, const struct worker *worker, struct call *call, const struct ending *ending)
+{
+    enum run_status status;
+    free(call->answer);
+    call->answer = report_make(front, worker, call, ending, &status, &call->answer_length);
+    call->status = call->answer != NULL ? 200 : 500;
+    call->state = CALL_ANSWERED;
+}
+
+/* What was written before the end is there. */
+static void pipes_drain(struct front *front, struct worker *worker)
+{
+    pipe_drain(front, worker, READY_STDOUT, worker->out.most + DRAIN_MAX);
+    if (worker->err.most > 0)
+        pipe_drain(front, worker, READY_STDERR, worker->err.most + DRAIN_MAX);
+}
+
+/* Answers, and lets go of the worker. `ending`: of a run whose call wants a report; NULL: an answer of /execute, or nobody's. */
+static void run_end(struct front *front, struct worker *worker, bool died, const struct ending *ending)
 {
     struct call *call = worker->call;
+    bool asked = worker->state == WORKER_ASKED; /* its DONE was said */
     worker->call = NULL;
     worker->state = WORKER_ENDING;
     front->running--;
     if (call != NULL) {
-        pipe_drain(front, worker, READY_STDOUT, front->plan.stdout_max + DRAIN_MAX);
+        pipes_drain(front, worker);
         call->worker = NULL;
-        call_answer(front, worker, call);
+        if (call->kind == CALL_RUN)
+            call_report(front, worker, call, ending);
+        else
+            call_answer(front, worker, call);
         http_resume(call);
     }
     worker_drop(worker);
-    if (!died)
-        done_tell(front, worker);
-    else
+    if (died)
         worker->state = WORKER_NONE;
+    else if (!asked)
+        done_tell(front, worker);
+}
+
+/* The run is over, and what it used is the keeper's to say: USED comes, or DIED if the cell ended first. Its pipes stay open until then. */
+static void run_ask(struct front *front, struct worker *worker)
+{
+    worker->state = WORKER_ASKED;
+    for (size_t i = 0; i < READY_FDS; i++)
+        if (worker->fds[i] >= 0)
+            epoll_ctl(front->epoll, EPOLL_CTL_DEL, worker->fds[i], NULL);
+    done_tell(front, worker);
+}
+
+/* The worker has said all that it will. */
+static void run_finish(struct front *front, struct worker *worker)
+{
+    if (worker->call == NULL || worker->call->kind != CALL_RUN) {
+        run_end(front, worker, false, NULL);
+    } else if (worker->ended) {
+        run_ask(front, worker);
+    } else if (worker->exit_by_ns == 0 && !worker->refused && worker->fds[READY_SOCKET] >= 0) {
+        /* It closed its socket without a word: mostly it is dying, and DIED will say of what. */
+        epoll_ctl(front->epoll, EPOLL_CTL_DEL, worker->fds[READY_SOCKET], NULL);
+        worker->exit_by_ns = clock_ns() + front->plan.exit_grace_ms * NS_PER_MS;
+    } else if (worker->refused) {
+        run_ask(front, worker);
+    }
+}
+
+/* As large as a report may be that keeps to its limits: the base64 of its files, result and traceback. */
+static uint64_t report_most(const struct front *front, const struct call *call)
+{
+    return front->plan.result_max + ((call->limits.files_mb << 20) / 3 + 1) * 4 + REPORT_ROOM;
 }
 
 static bool header_valid(struct front *front, struct worker *worker)
 {
     const struct frame_header *header = &worker->header;
+    const struct call *call = worker->call;
     bool first = worker->said == 0;
     if (header->exchange != 1)
         return false;
+    if (header->type != FRAME_END && (header->type == FRAME_REPORT) != (call != NULL && call->kind == CALL_RUN))
+        return false;
     switch (header->type) {
+    case FRAME_REPORT:
+        worker->too_large = first && header->length > report_most(front, call);
+        return first && header->length > 0 && header->length <= report_most(front, call);
     case FRAME_RESULT:
         worker->too_large = first && header->length > front->plan.result_max;
         return first && header->length > 0 && header->length <= front->plan.result_max;
@@ -261,7 +342,8 @@ static bool words_read(struct front *front, struct worker *worker)
                 worker->refused = true;
                 return true;
             }
-            if (worker->header.type == FRAME_END)
+            worker->ended = worker->header.type == FRAME_END;
+            if (worker->ended)
                 return true;
             worker->payload = (struct buffer) { .most = worker->header.length };
         } else if (!buffer_add(&worker->payload, part, (size_t)got)) {
@@ -295,16 +377,31 @@ void run_event(struct front *front, struct worker *worker, enum watch_kind kind)
         }
     }
     if (worker->refused || words_read(front, worker))
-        run_end(front, worker, false);
+        run_finish(front, worker);
 }
 
-void run_died(struct front *front, struct worker *worker)
+void run_used(struct front *front, const struct used *used)
 {
+    struct worker *worker = &front->workers[used->slot];
+    const struct ending ending = { .usage = used->usage };
+    if (worker->generation == used->generation && worker->state == WORKER_ASKED)
+        run_end(front, worker, false, &ending);
+}
+
+void run_died(struct front *front, struct worker *worker, const struct died *died)
+{
+    struct ending ending = { .died = true, .why = DIED_EXITED };
+    if (died != NULL)
+        ending = (struct ending) { .died = true, .why = died->why, .status = died->status, .usage = died->usage };
     if (worker->state == WORKER_RUNNING) {
         /* What it had sent before it died: read to its end, which comes, since nobody holds the other end any more. */
-        for (int turn = 0; turn < LAST_TURNS && worker->fds[READY_SOCKET] >= 0 && !words_read(front, worker); turn++)
+        for (int turn = 0; turn < LAST_TURNS && !worker->ended && worker->fds[READY_SOCKET] >= 0 && !words_read(front, worker); turn++)
             continue;
-        run_end(front, worker, true);
+        run_end(front, worker, true, &ending);
+        return;
+    }
+    if (worker->state == WORKER_ASKED) {
+        run_end(front, worker, true, &ending);
         return;
     }
     worker_drop(worker);
@@ -314,14 +411,18 @@ void run_died(struct front *front, struct worker *worker)
 void run_cancel(struct front *front, struct worker *worker)
 {
     worker->call = NULL;
-    run_end(front, worker, false);
+    run_end(front, worker, false, NULL);
 }
 
 void run_expire(struct front *front, uint64_t now_ns)
 {
     for (uint32_t i = 0; front->running > 0 && i < front->plan.slots; i++) {
         struct worker *worker = &front->workers[i];
-        if (worker->state == WORKER_RUNNING && worker->exit_by_ns != 0 && now_ns >= worker->exit_by_ns)
-            run_end(front, worker, false);
+        if (worker->state != WORKER_RUNNING || worker->exit_by_ns == 0 || now_ns < worker->exit_by_ns)
+            continue;
+        if (worker->call != NULL && worker->call->kind == CALL_RUN)
+            run_ask(front, worker);
+        else
+            run_end(front, worker, false, NULL);
     }
 }

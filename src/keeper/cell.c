@@ -203,6 +203,11 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
     slot->why = DIED_EXITED;
     slot->status = 0;
     slot->worker_forked = false;
+    slot->wants_usage = false;
+    slot->cpu_ms = keeper->plan->cpu_ms;
+    r = slot_limit(keeper, number, keeper->plan->memory_bytes, keeper->plan->processes, why); /* what its last run may have lowered */
+    if (r < 0)
+        return r;
     slot->deadline_ns = clock_ns() + JAILING_MS_MAX * NS_PER_MS;
     struct epoll_event of_status = { .events = EPOLLIN, .data.u64 = number };
     struct epoll_event of_init = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_INIT + number };

@@ -104,6 +104,8 @@ int groups_make(struct keeper *keeper, struct fault *why)
         if (!made_before)
             keeper->group_count++;
     }
+    for (uint32_t slot = 0; slot < plan->slots; slot++)
+        meters_open(keeper, slot);
     return 0;
 }
 

@@ -38,6 +38,8 @@ struct zygote_process {
     uint64_t cells; /* made of it */
 };
 
+enum { METER_USER /* v1: user and system together */, METER_SYSTEM, METER_MEMORY, METERS };
+
 struct slot {
     enum slot_state state;
     uint32_t zygote;      /* that its cell is of */
@@ -51,13 +53,18 @@ struct slot {
     int init_fd;        /* full: pidfd of the cell's pid 1; contained: of the worker; -1: none */
     pid_t sweeper;      /* contained: clears away what the run has left; 0: none */
     bool swept;
-    uint64_t sweep_ns;       /* no new sweeper before this */
-    int status_fd;           /* where init and worker say that they are done with their part, as struct fault */
-    int worker[FORK_KEPT];   /* the worker's ends, until the zygote has the order */
-    int given[3];            /* the front's ends, until it is told: socket, stdout, stderr */
-    int groups[GROUP_KINDS]; /* cgroup.procs, for all cells of this slot */
-    int held[ZYGOTES][HELD_KINDS]; /* they belong to the zygote's user namespace; -1: not made yet */
-    int cpu_usage;           /* the cgroup's account of processor time */
+    uint64_t sweep_ns;                  /* no new sweeper before this */
+    int status_fd;                      /* where init and worker say that they are done with their part, as struct fault */
+    int worker[FORK_KEPT];              /* the worker's ends, until the zygote has the order */
+    int given[3];                       /* the front's ends, until it is told: socket, stdout, stderr */
+    int groups[GROUP_KINDS];            /* cgroup.procs, for all cells of this slot */
+    int held[ZYGOTES][HELD_KINDS];      /* they belong to the zygote's user namespace; -1: not made yet */
+    int cpu_usage;                      /* the cgroup's account of processor time */
+    int meters[METERS];                 /* and more of it; -1: not here */
+    uint64_t memory_bytes, processes;   /* what its groups allow now */
+    uint64_t cpu_ms;                    /* what its run may use */
+    bool wants_usage;                   /* its run's TAKEN did */
+    struct run_usage before, of_worker; /* what its groups had counted when the run began; what the zygote heard */
 };
 
 /* What an event of the keeper's epoll is about: a slot's number for a worker's status, and these. */
@@ -133,6 +140,12 @@ void strays_reap(struct keeper *keeper);
 int watcher_start(struct keeper *keeper, struct fault *why);
 void watcher_tell(const struct keeper *keeper, uint32_t slot); /* a run has begun in the slot, or ended */
 void watcher_read(struct keeper *keeper, void (*over)(struct keeper *keeper, uint32_t slot, enum died_why why));
+
+/* usage.c: what a run may use, if less than the plan allows, and what it has used. 0 or -errno. */
+int slot_limit(struct keeper *keeper, uint32_t slot, uint64_t memory_bytes, uint64_t processes, struct fault *why);
+void meters_open(struct keeper *keeper, uint32_t slot);
+void usage_begin(struct keeper *keeper, uint32_t slot);
+void usage_read(const struct keeper *keeper, uint32_t slot, struct run_usage *ret_usage);
 
 /* cgroup.c: the slots' groups. */
 int groups_make(struct keeper *keeper, struct fault *why);

@@ -13,6 +13,7 @@
 #include "wire/exited.h"
 #include "wire/ready.h"
 #include "wire/taken.h"
+#include "wire/used.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -76,6 +77,8 @@ void slot_settle(struct keeper *keeper, uint32_t number)
     watcher_tell(keeper, number);
     if (known && keeper->front >= 0) {
         struct died died = { .kind = WIRE_DIED, .slot = number, .generation = slot->generation, .why = slot->why, .status = slot->status };
+        if (slot->wants_usage)
+            usage_read(keeper, number, &died.usage);
         int r = passing_send(keeper->front, &died, sizeof died, NULL, 0);
         if (r < 0) { /* the socket's queue holds more records than there are slots: a front that reads none is broken */
             struct fault why;
@@ -151,6 +154,29 @@ static void status_read(struct keeper *keeper, uint32_t number)
     }
 }
 
+/* A request may ask for less than the plan grants, never for more: what the front says is capped. */
+static void run_limit(struct keeper *keeper, const struct taken *taken)
+{
+    const struct plan *plan = keeper->plan;
+    struct slot *slot = &keeper->slots[taken->slot];
+    struct fault why;
+    uint64_t memory = taken->memory_bytes, processes = taken->processes;
+    memory = memory == 0 || memory > plan->memory_bytes ? plan->memory_bytes : memory;
+    processes = processes == 0 || processes > plan->processes ? plan->processes : processes;
+    slot->cpu_ms = taken->cpu_ms == 0 || taken->cpu_ms > plan->cpu_ms ? plan->cpu_ms : taken->cpu_ms;
+    usage_begin(keeper, taken->slot);
+    if (slot_limit(keeper, taken->slot, memory, processes, &why) < 0)
+        log_fault("limit_failed", &why); /* the operator's holds on, and the worker's own */
+}
+
+static void usage_tell(struct keeper *keeper, uint32_t number)
+{
+    const struct slot *slot = &keeper->slots[number];
+    struct used used = { .kind = WIRE_USED, .slot = number, .generation = slot->generation };
+    usage_read(keeper, number, &used.usage);
+    passing_send(keeper->front, &used, sizeof used, NULL, 0); /* if there is no room: DIED tells it as well */
+}
+
 static void front_read(struct keeper *keeper)
 {
     const struct wire_bounds bounds = { .slots = keeper->plan->slots };
@@ -179,13 +205,19 @@ static void front_read(struct keeper *keeper)
                     uint64_t latest = clock_ns() + keeper->plan->deadline_ms * NS_PER_MS;
                     slot->deadline_ns = taken.deadline_ns < latest ? taken.deadline_ns : latest;
                     slot->cpu_base_ns = group_cpu_ns(keeper, slot);
+                    slot->wants_usage = taken.wants_usage != 0;
+                    if (slot->wants_usage)
+                        run_limit(keeper, &taken);
                     watcher_tell(keeper, taken.slot);
                 }
             } else if (message.kind == WIRE_DONE && done_valid(&message, (size_t)got, &bounds, &done)) {
                 struct slot *slot = &keeper->slots[done.slot];
                 valid = done.generation <= slot->generation;
-                if (done.generation == slot->generation && (slot->state == SLOT_WAITING || slot->state == SLOT_RUNNING))
+                if (done.generation == slot->generation && (slot->state == SLOT_WAITING || slot->state == SLOT_RUNNING)) {
+                    if (slot->wants_usage && slot->state == SLOT_RUNNING)
+                        usage_tell(keeper, done.slot);
                     slot_kill(slot, DIED_DONE);
+                }
             }
         }
         for (size_t i = 0; got > 0 && i < count; i++)
@@ -253,7 +285,7 @@ static int slots_tend(struct keeper *keeper)
         if (slot->state == SLOT_RUNNING) {
             /* RLIMIT_CPU bounds each process; this their sum. */
             uint64_t used = look ? group_cpu_ns(keeper, slot) : 0;
-            if (used > slot->cpu_base_ns && used - slot->cpu_base_ns > keeper->plan->cpu_ms * NS_PER_MS)
+            if (used > slot->cpu_base_ns && used - slot->cpu_base_ns > slot->cpu_ms * NS_PER_MS)
                 slot_kill(slot, DIED_CPU);
             running = true;
         }
@@ -324,6 +356,10 @@ static int keeper_prepare(struct keeper *keeper, struct fault *why)
     for (uint32_t i = 0; i < keeper->plan->slots; i++) {
         struct slot *slot = &keeper->slots[i];
         slot->init_fd = slot->status_fd = slot->cpu_usage = -1;
+        for (size_t k = 0; k < METERS; k++)
+            slot->meters[k] = -1;
+        slot->memory_bytes = keeper->plan->memory_bytes;
+        slot->processes = keeper->plan->processes;
         slot->given[0] = slot->given[1] = slot->given[2] = -1;
         for (size_t k = 0; k < (size_t)ZYGOTES * HELD_KINDS; k++)
             slot->held[k / HELD_KINDS][k % HELD_KINDS] = -1;
@@ -423,12 +459,16 @@ int main(void)
         }
         struct epoll_event events[64];
         int count = epoll_wait(keeper.epoll, events, 64, wait_ms);
+        /* The front first: that a run has begun must be known before its end is. */
+        for (int i = 0; i < count; i++)
+            if (events[i].data.u64 == KEEPER_TAG_FRONT)
+                front_read(&keeper);
         for (int i = 0; i < count; i++) {
             uint64_t tag = events[i].data.u64;
             uint32_t number = (uint32_t)tag;
             if (tag == KEEPER_TAG_FRONT)
-                front_read(&keeper);
-            else if (tag == KEEPER_TAG_NEWS)
+                continue;
+            if (tag == KEEPER_TAG_NEWS)
                 news_read(&keeper);
             else if (tag == KEEPER_TAG_SIGNALS)
                 signals_read(&keeper);

@@ -31,7 +31,8 @@ enum { LOOK_MS = 50, REST = 4, DEPTH_MAX = 64 };
 #define FREE_LEAST (UINT64_C(256) << 20) /* bytes that runs together leave on the disk */
 
 struct watched {
-    _Atomic uint64_t generation; /* of the run that is on; 0: none */
+    _Atomic uint64_t generation;           /* of the run that is on; 0: none */
+    _Atomic uint64_t memory_bytes, cpu_ms; /* that it may use */
 };
 
 struct verdict {
@@ -127,7 +128,7 @@ static bool process_add(void *argument, const struct process *process)
     if (watcher->generations[slot] == 0)
         return true;
     if (watcher->precisely) {
-        if (usage->memory > watcher->plan->memory_bytes)
+        if (usage->memory > watcher->watched[slot].memory_bytes)
             usage->precise += memory_precise(watcher, process);
         return true;
     }
@@ -153,16 +154,16 @@ static void processes_look(struct watcher *watcher)
     process_list(uid_first(watcher), plan->slots + 1, process_add, watcher);
     for (uint32_t slot = 0; slot < plan->slots; slot++) {
         struct usage *usage = &watcher->usage[slot];
-        if (watcher->generations[slot] != 0 && usage->cpu_ticks * 1000 / ticks > plan->cpu_ms)
+        if (watcher->generations[slot] != 0 && usage->cpu_ticks * 1000 / ticks > watcher->watched[slot].cpu_ms)
             verdict_send(watcher, slot, DIED_CPU);
-        any |= watcher->generations[slot] != 0 && usage->memory > plan->memory_bytes;
+        any |= watcher->generations[slot] != 0 && usage->memory > watcher->watched[slot].memory_bytes;
     }
     if (!any)
         return;
     watcher->precisely = true;
     process_list(uid_first(watcher), plan->slots + 1, process_add, watcher);
     for (uint32_t slot = 0; slot < plan->slots; slot++)
-        if (watcher->generations[slot] != 0 && watcher->usage[slot].precise > plan->memory_bytes + watcher->warm)
+        if (watcher->generations[slot] != 0 && watcher->usage[slot].precise > watcher->watched[slot].memory_bytes + watcher->warm)
             verdict_send(watcher, slot, DIED_MEMORY);
 }
 
@@ -343,6 +344,8 @@ void watcher_tell(const struct keeper *keeper, uint32_t number)
     if (keeper->watched == NULL)
         return;
     bool running = slot->state == SLOT_RUNNING;
+    atomic_store(&keeper->watched[number].memory_bytes, slot->memory_bytes);
+    atomic_store(&keeper->watched[number].cpu_ms, slot->cpu_ms);
     atomic_store(&keeper->watched[number].generation, running ? slot->generation : 0);
     if (running)
         send(keeper->watcher, "r", 1, MSG_NOSIGNAL | MSG_DONTWAIT); /* one that is full of words is awake */

@@ -71,7 +71,7 @@ void zygote_read(struct keeper *keeper, uint32_t number)
     const struct wire_bounds bounds = { .slots = keeper->plan->slots };
     struct zygote_process *zygote = &keeper->zygotes[number];
     while (zygote->socket >= 0) {
-        struct exited exited, message;
+        struct exited exited = { 0 }, message;
         int fds[PASSING_FDS_MAX];
         size_t count = 0;
         ssize_t got = passing_receive(zygote->socket, &message, sizeof message, fds, &count);
@@ -98,6 +98,9 @@ void zygote_read(struct keeper *keeper, uint32_t number)
             continue;
         slot->worker_forked = false;
         slot->status = exited.failed ? 0 : exited.status;
+        slot->of_worker = (struct run_usage) {
+            .user_us = exited.user_us, .system_us = exited.system_us, .faults = exited.faults, .known = USAGE_CPU | USAGE_FAULTS
+        };
         if (exited.failed) {
             struct fault why;
             fault_set(&why, -exited.status, "fork", "worker");

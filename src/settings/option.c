@@ -52,6 +52,8 @@ static const struct option_rule {
     NUMBER("renew-runs", renew_runs, 0, 100000, 1000000000, "runs after which another warm interpreter takes over; 0: never"),
     NUMBER("renew-s", renew_s, 0, 3600, 31536000, "seconds after which it does; 0: never"),
     NUMBER("body-max", body_max, 1024, 1048576, 1073741824, "bytes of a request's body"),
+    NUMBER("run-body-max", run_body_max, 1024, 25165824, 1073741824, "bytes of the body of a request to /v1/run, which carries files"),
+    NUMBER("files-mb", files_mb, 1, 16, 1024, "files that a request to /v1/run may bring, and get back, in MiB"),
     NUMBER("result-max", result_max, 1024, 16777216, 1073741824, "bytes of a result's JSON"),
     NUMBER("stdout-max", stdout_max, 0, 1048576, 1073741824, "bytes of output that are kept"),
 #undef NUMBER

@@ -30,6 +30,8 @@ struct settings {
     uint64_t descriptors;
     uint64_t renew_runs, renew_s; /* when a warm interpreter is replaced; 0: never */
     uint64_t body_max;            /* bytes */
+    uint64_t run_body_max;        /* bytes */
+    uint64_t files_mb;            /* in, and out, of /v1/run */
     uint64_t result_max;          /* bytes */
     uint64_t stdout_max;          /* bytes */
 };

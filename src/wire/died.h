@@ -2,7 +2,7 @@
 #ifndef VIVARY_WIRE_DIED_H
 #define VIVARY_WIRE_DIED_H
 
-#include "wire/kind.h"
+#include "wire/usage.h"
 
 enum died_why {
     DIED_DONE = 1, /* the front said DONE */
@@ -19,9 +19,10 @@ struct died {
     uint32_t slot;
     uint64_t generation;
     uint32_t why;
-    int32_t status; /* of the worker, as of wait(2); 0 if it never was a process of its own */
+    int32_t status;         /* of the worker, as of wait(2); 0 if it never was a process of its own */
+    struct run_usage usage; /* zero unless the run's TAKEN wanted to know */
 };
-static_assert(sizeof(struct died) == 24, "no padding: it would carry our memory to another process");
+static_assert(sizeof(struct died) == 72, "no padding: it would carry our memory to another process");
 
 static inline bool died_valid(const void *bytes, size_t length, const struct wire_bounds *bounds, struct died *ret_died)
 {

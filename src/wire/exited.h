@@ -11,8 +11,9 @@ struct exited {
     uint64_t generation;
     int32_t status; /* as of wait(2); -errno with `failed` 1 if there never was a process */
     uint32_t failed;
+    uint64_t user_us, system_us, faults; /* of it, and of its children that it has waited for */
 };
-static_assert(sizeof(struct exited) == 24, "no padding: it would carry our memory to another process");
+static_assert(sizeof(struct exited) == 48, "no padding: it would carry our memory to another process");
 
 static inline bool exited_valid(const void *bytes, size_t length, const struct wire_bounds *bounds, struct exited *ret_exited)
 {

@@ -7,10 +7,12 @@
 #include <stdint.h>
 
 enum frame_type {
-    FRAME_RUN = 1,    /* front to worker: the script, UTF-8 */
-    FRAME_RESULT = 2, /* worker to front: what main() returned, as a JSON object */
-    FRAME_ERROR = 3,  /* worker to front: why there is no result, UTF-8; at most FRAME_ERROR_MAX bytes */
-    FRAME_END = 4,    /* worker to front, after a result or an error: exit handlers have run, all output is written. Empty */
+    FRAME_RUN = 1,     /* front to worker: the script, UTF-8 */
+    FRAME_RESULT = 2,  /* worker to front: what main() returned, as a JSON object */
+    FRAME_ERROR = 3,   /* worker to front: why there is no result, UTF-8; at most FRAME_ERROR_MAX bytes */
+    FRAME_REQUEST = 5, /* front to worker: the body of POST /v1/run, checked */
+    FRAME_REPORT = 6,  /* worker to front: what came of it, a JSON object */
+    FRAME_END = 4,     /* worker to front, after a result, an error or a report: exit handlers have run, all output is written. Empty */
 };
 
 enum { FRAME_ERROR_MAX = 64 * 1024 };

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 enum { FRONT_KEEPER_FD = 3, FRONT_PLAN_FD = 4, FRONT_LISTEN_FD = 5, FRONT_LISTEN_MAX = 16 };
-enum { FRONT_PLAN_VERSION = 2, FRONT_READY_MAX = 2048 };
+enum { FRONT_PLAN_VERSION = 3, FRONT_READY_MAX = 2048 };
 
 struct front_plan {
     uint32_t version;
@@ -22,12 +22,16 @@ struct front_plan {
     uint32_t exit_grace_ms;   /* wall time for exit handlers once the result is there */
     uint32_t request_ms;      /* a request must have come whole in this time, and an answer have been taken in it */
     uint32_t idle_ms;         /* a kept-alive connection without a request is closed after this */
-    uint32_t reserved;
-    uint64_t body_max;           /* bytes of a request's body */
-    uint64_t result_max;         /* bytes of a result's JSON */
-    uint64_t stdout_max;         /* bytes of stdout kept; the rest is dropped */
-    char ready[FRONT_READY_MAX]; /* the answer to GET /readyz once a worker is there, JSON */
+    uint32_t processes;       /* of one run */
+    uint64_t body_max;        /* bytes of a request's body */
+    uint64_t run_body_max;    /* the same for /v1/run, which carries files */
+    uint64_t cpu_ms, memory_bytes, tmp_bytes, files_bytes; /* of one run */
+    char python[32];                                       /* its version */
+    char isolation[16];                                    /* the level's name */
+    uint64_t result_max;                                   /* bytes of a result's JSON */
+    uint64_t stdout_max;                                   /* bytes of stdout kept; the rest is dropped */
+    char ready[FRONT_READY_MAX];                           /* the answer to GET /readyz once a worker is there, JSON */
 };
-static_assert(sizeof(struct front_plan) == 80 + FRONT_READY_MAX, "no padding");
+static_assert(sizeof(struct front_plan) == 168 + FRONT_READY_MAX, "no padding");
 
 #endif

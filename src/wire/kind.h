@@ -17,6 +17,7 @@ enum wire_kind {
     WIRE_EXITED = 6, /* zygote to keeper */
     WIRE_WARM = 7,   /* zygote to keeper */
     WIRE_BORN = 8,   /* zygote to keeper */
+    WIRE_USED = 9,   /* keeper to front */
 };
 
 struct wire_bounds {

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PLAN_VERSION = 2, PLAN_PATH_MAX = 1024, PLAN_PREFIXES_MAX = 8, PLAN_FILTER_MAX = 4096 };
+enum { PLAN_VERSION = 3, PLAN_PATH_MAX = 1024, PLAN_PREFIXES_MAX = 8, PLAN_FILTER_MAX = 4096 };
 enum { KEEPER_FRONT_FD = 3, KEEPER_PLAN_FD = 4, KEEPER_NEWS_FD = 5 };
 enum { ZYGOTE_KEEPER_FD = 3, ZYGOTE_PLAN_FD = 4 };
 
@@ -59,6 +59,7 @@ struct plan {
     uint64_t cpu_ms;
     uint64_t deadline_ms; /* of a run, in wall time */
     uint64_t result_max;
+    uint64_t files_bytes; /* that a request of /v1/run may have brought back */
     uint64_t renew_runs, renew_ms; /* a zygote's age at which another takes its place; 0: never */
     char python[PLAN_PATH_MAX];
     char preload[PLAN_PATH_MAX];

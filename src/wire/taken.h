@@ -9,8 +9,13 @@ struct taken {
     uint32_t slot;
     uint64_t generation;  /* of the slot: a late message must not hit the next run */
     uint64_t deadline_ns; /* CLOCK_MONOTONIC */
+    /* What the request asks for, where that is less than what the keeper grants; 0: nothing less. */
+    uint64_t memory_bytes;
+    uint32_t cpu_ms, processes;
+    uint32_t wants_usage; /* 1: DONE is to be answered by USED, and DIED to tell as well */
+    uint32_t reserved;
 };
-static_assert(sizeof(struct taken) == 24, "no padding: it would carry our memory to another process");
+static_assert(sizeof(struct taken) == 48, "no padding: it would carry our memory to another process");
 
 static inline bool taken_valid(const void *bytes, size_t length, const struct wire_bounds *bounds, struct taken *ret_taken)
 {

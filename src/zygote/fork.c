@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,9 +33,19 @@ static void worker_begin(struct zygote *zygote)
     _exit(write(status, &why, sizeof why) == sizeof why ? 1 : 2);
 }
 
-static int keeper_tell(uint32_t kind, uint32_t slot, uint64_t generation, int status, uint32_t failed)
+static uint64_t microseconds(const struct timeval *time)
+{
+    return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
+}
+
+static int keeper_tell(uint32_t kind, uint32_t slot, uint64_t generation, int status, uint32_t failed, const struct rusage *usage)
 {
     struct exited exited = { .kind = kind, .slot = slot, .generation = generation, .status = status, .failed = failed };
+    if (usage != NULL) {
+        exited.user_us = microseconds(&usage->ru_utime);
+        exited.system_us = microseconds(&usage->ru_stime);
+        exited.faults = (uint64_t)usage->ru_minflt + (uint64_t)usage->ru_majflt;
+    }
     return passing_send(ZYGOTE_KEEPER_FD, &exited, sizeof exited, NULL, 0);
 }
 
@@ -84,7 +95,7 @@ static bool order_follow(struct zygote *zygote)
         for (size_t i = 0; i < count; i++)
             close(fds[i]);
     if (error != 0) {
-        keeper_tell(WIRE_EXITED, order.slot, order.generation, -error, 1);
+        keeper_tell(WIRE_EXITED, order.slot, order.generation, -error, 1, NULL);
     } else {
         zygote->children[order.slot].pid = pid;
         zygote->children[order.slot].generation = order.generation;
@@ -98,11 +109,12 @@ static void children_reap(const struct zygote *zygote)
 {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    struct rusage usage;
+    while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0)
         for (uint32_t slot = 0; slot < zygote->plan->slots; slot++)
             if (zygote->children[slot].pid == pid) {
                 zygote->children[slot].pid = 0;
-                if (keeper_tell(WIRE_EXITED, slot, zygote->children[slot].generation, status, 0) < 0)
+                if (keeper_tell(WIRE_EXITED, slot, zygote->children[slot].generation, status, 0, &usage) < 0)
                     _exit(1); /* the keeper reads nothing any more */
                 break;
             }
@@ -118,7 +130,7 @@ static int orders_serve(struct zygote *zygote, struct fault *why)
     int ended = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (ended < 0)
         return fault_set(why, errno, "signalfd", "zygote");
-    int r = keeper_tell(WIRE_WARM, 0, 0, 0, 0);
+    int r = keeper_tell(WIRE_WARM, 0, 0, 0, 0, NULL);
     if (r < 0)
         return fault_set(why, -r, "sendmsg", "keeper");
     for (;;) {

@@ -191,6 +191,12 @@ int huge_settle(struct fault *why)
             areas_merge(&areas[i], &areas[last]);
         i = last;
     }
+    /* What is huge stays so. What a worker's writes split must not be made huge again by the kernel's khugepaged: that would copy the whole
+     * interpreter, 120 MB, into a worker that waits. */
+    size_t now = count > 0 ? areas_read(areas, why) : 0;
+    for (size_t i = 0; i < now; i++)
+        if (!areas[i].fixed || areas[i].heap)
+            madvise((void *)areas[i].from, areas[i].to - areas[i].from, MADV_NOHUGEPAGE); // NOLINT(performance-no-int-to-ptr)
     free(areas);
-    return count > 0 ? 0 : -why->error;
+    return now > 0 ? 0 : -why->error;
 }

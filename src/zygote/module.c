@@ -90,12 +90,13 @@ static PyObject *module_learn(PyObject *self, PyObject *arguments)
 {
     (void)self;
     PyObject *work;
+    int type;
     const char *script;
     Py_ssize_t length;
-    if (!PyArg_ParseTuple(arguments, "Oy#", &work, &script, &length))
+    if (!PyArg_ParseTuple(arguments, "Oiy#", &work, &type, &script, &length))
         return NULL;
     struct fault why = { 0 };
-    int r = zygote_learn(&zygote, script, (size_t)length, work_call, work, &why);
+    int r = zygote_learn(&zygote, (enum frame_type)type, script, (size_t)length, work_call, work, &why);
     return r < 0 ? fault_raise(&why) : PyLong_FromLong(r);
 }
 
@@ -129,16 +130,17 @@ static PyObject *module_ready(PyObject *self, PyObject *none)
 static PyObject *module_receive(PyObject *self, PyObject *none)
 {
     (void)self, (void)none;
+    enum frame_type type;
     char *payload;
     size_t length;
-    int r = worker_receive(FRAME_RUN, &payload, &length);
+    int r = worker_receive(&type, &payload, &length);
     if (r == -EPIPE)
         _exit(0); /* the front let go of a worker that it never used */
     if (r < 0)
         return error_raise(r, "worker_receive");
-    PyObject *bytes = PyBytes_FromStringAndSize(payload, (Py_ssize_t)length);
+    PyObject *pair = Py_BuildValue("(iy#)", (int)type, payload, (Py_ssize_t)length);
     free(payload);
-    return bytes;
+    return pair;
 }
 
 static PyObject *module_send(PyObject *self, PyObject *arguments)
@@ -159,6 +161,27 @@ static PyObject *module_finish(PyObject *self, PyObject *none)
 {
     (void)self, (void)none;
     _exit(worker_send(FRAME_END, NULL, 0) < 0);
+}
+
+static PyObject *module_limits(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    const struct plan *plan = zygote.plan;
+    return Py_BuildValue("{s:K,s:K,s:K,s:K}", "memory_mb", (unsigned long long)(plan->memory_bytes >> 20), "processes",
+                         (unsigned long long)plan->processes, "cpu_ms", (unsigned long long)plan->cpu_ms, "files_mb",
+                         (unsigned long long)(plan->files_bytes >> 20));
+}
+
+static PyObject *module_limit(PyObject *self, PyObject *arguments)
+{
+    (void)self;
+    unsigned long long memory_mb, processes, cpu_ms;
+    if (!PyArg_ParseTuple(arguments, "KKK", &memory_mb, &processes, &cpu_ms))
+        return NULL;
+    int r = worker_limit(&zygote, memory_mb << 20, processes, cpu_ms);
+    if (r < 0)
+        return error_raise(r, "worker_limit");
+    Py_RETURN_NONE;
 }
 
 static PyObject *module_flush(PyObject *self, PyObject *none)
@@ -205,7 +228,9 @@ static PyMethodDef METHODS[] = {
     { "populate", module_populate, METH_O, "Copies the pages of a lesson at once." },
     { "fork_loop", module_fork_loop, METH_NOARGS, "Forks workers; returns in each of them." },
     { "ready", module_ready, METH_NOARGS, "Says that this worker waits." },
-    { "receive", module_receive, METH_NOARGS, "Waits for the script." },
+    { "receive", module_receive, METH_NOARGS, "Waits for a script or a request: the frame's type and its bytes." },
+    { "limits", module_limits, METH_NOARGS, "What a request may ask for." },
+    { "limit", module_limit, METH_VARARGS, "Lowers memory (MiB), processes and processor time (ms)." },
     { "send", module_send, METH_VARARGS, "Sends a frame: its type and its bytes." },
     { "finish", module_finish, METH_NOARGS, "Says that the run is over, and ends the process." },
     { "peek", module_peek, METH_VARARGS, "Bytes of this process's memory, at an address." },
@@ -223,8 +248,11 @@ PyMODINIT_FUNC PyInit__vivary(void)
         return fault_raise(&why);
     huge_begin(); /* this module is what the zygote imports first */
     PyObject *module = PyModule_Create(&DEFINITION);
-    if (module != NULL && (PyModule_AddIntConstant(module, "FRAME_RESULT", FRAME_RESULT) < 0 ||
-                           PyModule_AddIntConstant(module, "FRAME_ERROR", FRAME_ERROR) < 0)) {
+    if (module != NULL &&
+        (PyModule_AddIntConstant(module, "FRAME_RUN", FRAME_RUN) < 0 || PyModule_AddIntConstant(module, "FRAME_RESULT", FRAME_RESULT) < 0 ||
+         PyModule_AddIntConstant(module, "FRAME_ERROR", FRAME_ERROR) < 0 ||
+         PyModule_AddIntConstant(module, "FRAME_REQUEST", FRAME_REQUEST) < 0 ||
+         PyModule_AddIntConstant(module, "FRAME_REPORT", FRAME_REPORT) < 0)) {
         Py_DECREF(module);
         return NULL;
     }

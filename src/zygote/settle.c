@@ -92,6 +92,7 @@ int zygote_settle(struct zygote *zygote, struct fault *why)
 
 struct rehearsal {
     const struct plan *plan;
+    enum frame_type type;
     const char *script;
     size_t length;
     int (*work)(void *argument);
@@ -104,11 +105,12 @@ static int rehearsal_play(void *argument)
     const struct rehearsal *rehearsal = argument;
     int sockets[2], pipes[2];
     bool full = rehearsal->plan->level == LEVEL_FULL; /* else the zygote has a place like a worker's */
-    if (full && (unshare(CLONE_NEWNS) < 0 || mount("tmpfs", "/runtime", "tmpfs", 0, "size=1m") < 0))
+    if (full && (unshare(CLONE_NEWNS) < 0 || mount("tmpfs", "/runtime", "tmpfs", 0, "size=1m") < 0 ||
+                 mount("tmpfs", "/tmp", "tmpfs", 0, "size=1m") < 0))
         return -errno;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0 || pipe2(pipes, O_CLOEXEC) < 0)
         return -errno;
-    struct frame_header header = { .type = FRAME_RUN, .exchange = 1, .length = rehearsal->length };
+    struct frame_header header = { .type = rehearsal->type, .exchange = 1, .length = rehearsal->length };
     if (write(sockets[0], &header, sizeof header) != sizeof header ||
         write(sockets[0], rehearsal->script, rehearsal->length) != (ssize_t)rehearsal->length)
         return -EPROTO;
@@ -125,11 +127,12 @@ void zygote_populate(struct zygote *zygote, size_t lesson)
     zygote->calls++;
 }
 
-int zygote_learn(struct zygote *zygote, const char *script, size_t length, int (*work)(void *argument), void *argument, struct fault *why)
+int zygote_learn(struct zygote *zygote, enum frame_type type, const char *script, size_t length, int (*work)(void *argument),
+                 void *argument, struct fault *why)
 {
     if (zygote->lesson_count == ZYGOTE_LESSONS_MAX)
         return fault_set(why, ENOSPC, "zygote_learn", "lessons");
-    struct rehearsal rehearsal = { zygote->plan, script, length, work, argument };
+    struct rehearsal rehearsal = { zygote->plan, type, script, length, work, argument };
     const struct pages *known = zygote->lesson_count > 0 ? &zygote->lessons[0] : NULL;
     int r = pages_learn(rehearsal_play, &rehearsal, known, &zygote->lessons[zygote->lesson_count], why);
     return r < 0 ? r : (int)zygote->lesson_count++;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,13 +33,13 @@ static int bytes_receive(void *to, size_t length)
     return 0;
 }
 
-int worker_receive(enum frame_type type, char **ret_payload, size_t *ret_length)
+int worker_receive(enum frame_type *ret_type, char **ret_payload, size_t *ret_length)
 {
     struct frame_header header;
     int r = bytes_receive(&header, sizeof header);
     if (r < 0)
         return r;
-    if (header.type != type || header.length > SCRIPT_MAX)
+    if ((header.type != FRAME_RUN && header.type != FRAME_REQUEST) || header.length > SCRIPT_MAX)
         return -EPROTO;
     char *payload = malloc(header.length + 1);
     if (payload == NULL)
@@ -48,6 +49,7 @@ int worker_receive(enum frame_type type, char **ret_payload, size_t *ret_length)
         free(payload);
         return r;
     }
+    *ret_type = (enum frame_type)header.type;
     *ret_payload = payload;
     *ret_length = header.length;
     return 0;
@@ -71,4 +73,28 @@ int worker_send(enum frame_type type, const void *payload, size_t length)
     struct frame_header header = { .type = type, .exchange = 1, .length = length };
     int r = bytes_send(&header, sizeof header, length > 0 ? MSG_MORE : 0);
     return r < 0 ? r : bytes_send(payload, length, 0);
+}
+
+int worker_limit(const struct zygote *zygote, uint64_t memory_bytes, uint64_t processes, uint64_t cpu_ms)
+{
+    const struct cell *cell = &zygote->cell;
+    uint64_t room = memory_bytes - memory_bytes / 32; /* as rlimits.c leaves it */
+    const struct {
+        int resource;
+        uint64_t most;
+    } limits[] = {
+        { RLIMIT_DATA, cell->zygote_data + room },
+        { RLIMIT_AS, cell->zygote_size + room },
+        { RLIMIT_NPROC, processes },
+        { RLIMIT_CPU, (cpu_ms + 999) / 1000 },
+    };
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        struct rlimit now, wanted = { .rlim_cur = limits[i].most, .rlim_max = limits[i].most };
+        if (getrlimit(limits[i].resource, &now) < 0)
+            return -errno;
+        /* What isn't bounded at all is so on purpose: a cgroup does it, or the uid is everybody's. */
+        if (now.rlim_cur != RLIM_INFINITY && wanted.rlim_cur < now.rlim_cur && setrlimit(limits[i].resource, &wanted) < 0)
+            return -errno;
+    }
+    return 0;
 }

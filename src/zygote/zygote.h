@@ -35,7 +35,8 @@ int zygote_settle(struct zygote *zygote, struct fault *why);
 
 /* Learns which pages a worker writes to that gets `script` and goes through `work`, beside those of lesson 0. Returns the lesson's number
  * or -errno. */
-int zygote_learn(struct zygote *zygote, const char *script, size_t length, int (*work)(void *argument), void *argument, struct fault *why);
+int zygote_learn(struct zygote *zygote, enum frame_type type, const char *script, size_t length, int (*work)(void *argument),
+                 void *argument, struct fault *why);
 
 /* Has the pages of a lesson copied at once. */
 void zygote_populate(struct zygote *zygote, size_t lesson);
@@ -47,9 +48,12 @@ int fork_loop(struct zygote *zygote, struct fault *why);
 /* A worker's word that it is ready. 0 or -errno. */
 int worker_ready(void);
 
-/* Waits for a frame of this type; the payload is malloc'ed, the caller's. 0 or -errno (-EPIPE: the front is gone; -EPROTO: another frame).
- */
-int worker_receive(enum frame_type type, char **ret_payload, size_t *ret_length);
+/* Waits for a script, or a request of /v1/run; *ret_type says which. The payload is malloc'ed, the caller's. 0 or -errno (-EPIPE: the front
+ * is gone; -EPROTO: another frame). */
+int worker_receive(enum frame_type *ret_type, char **ret_payload, size_t *ret_length);
+
+/* Lowers this process's limits, for it and all that it starts, where a request asks for less than the operator allows. 0 or -errno. */
+int worker_limit(const struct zygote *zygote, uint64_t memory_bytes, uint64_t processes, uint64_t cpu_ms);
 
 /* Sends a frame whole. 0 or -errno. */
 int worker_send(enum frame_type type, const void *payload, size_t length);

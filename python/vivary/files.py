@@ -1,0 +1,153 @@
+"""The files of a run: laid into its working folder before, brought back after."""
+
+import base64
+import binascii
+import fnmatch
+import hashlib
+import mimetypes
+import os
+import re
+import stat
+import sys
+
+FILES_MAX = 1000
+ENTRIES_MAX = 20000
+DEPTH_MAX = 32
+
+_JSON_STRING = __import__("json").JSONEncoder(ensure_ascii=False).encode
+
+
+class TooMuch(Exception):
+    """More bytes than may be brought back; `args` has how many there are."""
+
+
+def lay(folder, files):
+    """Writes what the request brought. Paths were checked."""
+    laid = {}
+    for file in files:
+        content = file["content"]
+        data = base64.b64decode(content) if file.get("encoding") == "base64" else content.encode("utf-8")
+        path = os.path.join(folder, file["path"])
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as to:
+            to.write(data)
+        laid[file["path"]] = _stamp(os.stat(path))
+    return laid
+
+
+def _stamp(status):
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def collect(folder, laid, patterns, always, most):
+    """What is to be brought back: JSON texts of files, and how many bytes they hold. Raises nothing for what a script did to its folder."""
+    rules = None if patterns is None else [_rule(pattern) for pattern in patterns]
+    found, total, left_out = [], 0, 0
+    for path, status in _walk(folder):
+        if rules is None:
+            wanted = laid.get(path) != _stamp(status) and "__pycache__" not in path.split("/")
+        else:
+            wanted = any(_matches(rule, path.split("/")) for rule in rules)
+        if not wanted and path not in always:
+            continue
+        if total + left_out + status.st_size > most or len(found) >= FILES_MAX:
+            left_out += status.st_size
+            continue
+        data = _read(os.path.join(folder, path), most - total)
+        if data is None:
+            continue
+        total += len(data)
+        found.append(_describe(path, data))
+    return found, total, left_out
+
+
+def _walk(folder):
+    """Plain files below it, by name; no link is followed, and there is an end to it."""
+    entries = 0
+    waiting = [("", 0)]
+    while waiting:
+        inside, depth = waiting.pop()
+        try:
+            names = sorted(os.listdir(os.path.join(folder, inside)))
+        except OSError:
+            continue
+        folders = []
+        for name in names:
+            entries += 1
+            if entries > ENTRIES_MAX:
+                return
+            path = os.path.join(inside, name)
+            try:
+                status = os.lstat(os.path.join(folder, path))
+            except OSError:
+                continue
+            if stat.S_ISDIR(status.st_mode) and depth < DEPTH_MAX:
+                folders.append((path, depth + 1))
+            elif stat.S_ISREG(status.st_mode):
+                yield path, status
+        waiting.extend(reversed(folders))
+
+
+def _read(path, most):
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        parts, have = [], 0
+        while have <= most:
+            part = os.read(fd, min(1 << 20, most - have + 1))
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            have += len(part)
+        return None  # it grew meanwhile
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _describe(path, data):
+    try:
+        content, encoding = (data.decode("utf-8"), "utf8") if b"\0" not in data else (None, None)
+    except UnicodeDecodeError:
+        content = None
+    if content is None:
+        content, encoding = binascii.b2a_base64(data, newline=False).decode("ascii"), "base64"
+    kind = mimetypes.guess_type(path)[0] or ("text/plain" if encoding == "utf8" else "application/octet-stream")
+    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return (f'{{"path": {_JSON_STRING(shown)}, "type": {_JSON_STRING(kind)}, "size": {len(data)}, '
+            f'"sha256": "{hashlib.sha256(data).hexdigest()}", "content": {_JSON_STRING(content)}, "encoding": "{encoding}"}}')
+
+
+def _rule(pattern):
+    return [None if part == "**" else re.compile(fnmatch.translate(part)) for part in pattern.split("/")]
+
+
+def _matches(rule, parts):
+    """`**` stands for any number of folders, none too. Each step knows all the places that the steps before it may have come to."""
+    places = {0}
+    for step in rule:
+        if step is None:
+            places = set(range(min(places), len(parts) + 1)) if places else places
+        else:
+            places = {place + 1 for place in places if place < len(parts) and step.match(parts[place])}
+    return len(parts) in places
+
+
+def figures_save(folder):
+    """Figures that the script left open, as PNG. The names of what was written."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    written = set()
+    if pyplot is None:
+        return written
+    for number in pyplot.get_fignums():
+        name = f"figure-{number}.png"
+        path = os.path.join(folder, name)
+        if not os.path.lexists(path):
+            pyplot.figure(number).savefig(path)
+            written.add(name)
+    return written

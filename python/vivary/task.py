@@ -1,0 +1,282 @@
+"""A run of /v1/run: what comes in beside the script, and what goes out beside the result."""
+
+import asyncio
+import errno
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+import types
+
+import _vivary
+
+from . import files, values
+
+TEXT_MAX = 16 * 1024  # characters of a message
+TRACEBACK_MAX = 64 * 1024
+FRAMES_MAX = 64
+FOLDER = "work"  # in the run's /tmp
+
+_loads = json.loads
+_string = json.JSONEncoder(ensure_ascii=True).encode
+_UNSET = object()
+
+PRACTICE = json.dumps({"code": "print('', end='')\n\n\ndef main():\n    return {'ok': [1, 2.5, '\u00e4', None, True]}\n"})
+
+
+def run(text, ending):
+    """Runs the request and sends its report. Whatever the script does, a report is sent, unless the process ends before."""
+    _vivary.send(_vivary.FRAME_REPORT, _report(text, ending.apply, _vivary.limit))
+
+
+def practise():
+    """The same in the zygote, where an interpreter that specializes its code is to do so; and nothing of it stays."""
+    arguments, path = sys.argv[:], sys.path[:]
+    _report(PRACTICE, lambda: None, lambda *limits: None)
+    os.chdir("/")
+    os.rmdir(_folder())
+    sys.argv[:], sys.path[:] = arguments, path
+
+
+def _report(text, end, limit):
+    request = _loads(text)
+    begun = _usage()
+    outcome = _Outcome()
+    limits = {**_vivary.limits(), **(request.get("limits") or {})}
+    folder, laid = None, {}
+    try:
+        limit(limits["memory_mb"], limits["processes"], limits["cpu_ms"])
+        folder, laid = _prepare(request)
+    except OSError as error:
+        outcome.fail(error)
+    if folder is not None:
+        outcome.run(request)
+    end()
+    outcome.settle()
+    found = _collect(request, limits, folder, laid, outcome)
+    return outcome.report(found, begun)
+
+
+def _folder():
+    return os.path.join(os.environ.get("TMPDIR", "/tmp"), FOLDER)
+
+
+def _usage():
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (own.ru_utime + children.ru_utime, own.ru_stime + children.ru_stime, own.ru_minflt + own.ru_majflt + children.ru_minflt + children.ru_majflt,
+            own.ru_maxrss)
+
+
+def _prepare(request):
+    """Lays out what the script finds: its folder and files, its standard input, arguments and environment."""
+    from . import worker  # which imports this module
+
+    folder = _folder()
+    os.mkdir(folder)
+    laid = files.lay(folder, request.get("files") or ())
+    os.chdir(folder)
+    sys.path.insert(1, folder)
+    if request.get("stdin"):
+        _stdin_set(os.path.join(os.path.dirname(worker.PATH), "stdin"), request["stdin"])
+    sys.argv[:] = [worker.PATH, *(request.get("argv") or ())]
+    environment = request.get("env")
+    if environment:
+        os.environ.update(environment)
+        time.tzset()
+    return folder, laid
+
+
+def _stdin_set(path, text):
+    """A file without a name, and not a pipe, which would have to be filled while it is read."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.unlink(path)
+    data = memoryview(text.encode("utf-8"))
+    while data:
+        data = data[os.write(fd, data):]
+    os.lseek(fd, 0, os.SEEK_SET)
+    os.dup2(fd, 0)
+    os.close(fd)
+
+
+class _Outcome:
+    def __init__(self):
+        self.status = "ok"
+        self.value = _UNSET
+        self.result = b"null"
+        self.result_bytes = 0
+        self.error = None
+        self.exit_code = 0
+
+    def run(self, request):
+        try:
+            self._run(request)
+        except SystemExit as error:
+            self._exit(error.code)
+        except BaseException as error:  # KeyboardInterrupt is the script's own as well
+            self.fail(error)
+
+    def _run(self, request):
+        from . import worker
+
+        source = request["code"] if "code" in request else request["script"]
+        name = request.get("entry", "main")
+        module = types.ModuleType("script" if name is not None else "__main__")
+        worker.write_script(source)
+        if name is None:
+            sys.modules["__main__"] = module
+        worker.module_run(module, source)
+        if name is None:
+            return
+        entry = module.__dict__.get(name)
+        if not callable(entry):
+            self.status = "no_entry"
+            self.error = _error("NameError", f"the script defines no function {name}()")
+            return
+        given = request.get("input")
+        value = entry(**given) if isinstance(given, dict) else entry(*given) if given is not None else entry()
+        if isinstance(value, types.CoroutineType):
+            value = asyncio.run(value)
+        self.value = value
+
+    def settle(self):
+        """Once all of the script has ended."""
+        if self.value is _UNSET or self.status != "ok":
+            return
+        try:
+            self.result = values.to_json(self.value)
+        except values.NotJson as error:
+            self.status = "not_json"
+            self.error = _error("TypeError", str(error))
+            return
+        except BaseException as error:
+            self.fail(error)
+            return
+        most = _vivary.result_max()
+        if len(self.result) > most:
+            self.status = "output_limit"
+            self.result_bytes = len(self.result)
+            self.error = _error("ValueError", f"the result is too large: {len(self.result)} bytes of JSON, at most {most} are allowed")
+            self.result = b"null"
+
+    def _exit(self, code):
+        if code is None or code == 0:
+            return
+        self.status = "exit"
+        self.exit_code = code & 0xFF if isinstance(code, int) else 1
+        if not isinstance(code, int):
+            try:
+                print(code, file=sys.stderr)
+            except BaseException:
+                pass
+
+    def fail(self, error):
+        self.status = _limit_of(error) or "exception"
+        self.exit_code = 1
+        try:
+            self.error = _describe(error)
+        except BaseException:
+            self.error = _error(type(error).__name__, "<it can't be shown>")
+
+    def report(self, found, begun):
+        texts, total = found
+        now = _usage()
+        numbers = {
+            "exit_code": self.exit_code, "user_us": int((now[0] - begun[0]) * 1e6), "system_us": int((now[1] - begun[1]) * 1e6),
+            "faults": now[2] - begun[2], "memory_kb": now[3] - begun[3], "files_bytes": total,
+            "result_bytes": self.result_bytes,
+        }
+        parts = [b'{"status": "', self.status.encode(), b'", "result": ', self.result, b', "error": ', self.error or b"null"]
+        for name, number in numbers.items():
+            parts.append(f', "{name}": {max(0, number)}'.encode())
+        parts += [b', "files": [', ", ".join(texts).encode("utf-8", "backslashreplace"), b"]}"]
+        return b"".join(parts)
+
+
+def _collect(request, limits, folder, laid, outcome):
+    if folder is None:
+        return [], 0
+    try:
+        drawn = files.figures_save(folder)
+        texts, total, left_out = files.collect(folder, laid, request.get("fetch"), drawn, limits["files_mb"] << 20)
+    except BaseException as error:
+        if outcome.status == "ok":
+            outcome.fail(error)
+        return [], 0
+    if left_out > 0 and outcome.status == "ok":
+        outcome.status = "output_limit"
+        outcome.error = _error("ValueError", f"the files are too large: {total + left_out} bytes, at most {limits['files_mb']} MiB come back")
+    return texts, total + left_out
+
+
+def _limit_of(error):
+    """The limit that an exception speaks of, if it does."""
+    if isinstance(error, MemoryError):
+        return "memory_limit"
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return "disk_limit"
+        if error.errno == errno.ENOMEM:
+            return "memory_limit"
+        if error.errno == errno.EAGAIN and isinstance(error, BlockingIOError) and _names(error, ("fork", "clone", "_fork_exec", "fork_exec")):
+            return "process_limit"
+    if isinstance(error, RuntimeError) and str(error) in ("can't start new thread", "can't start new interpreter thread"):
+        return "process_limit"
+    return None
+
+
+def _names(error, functions):
+    """Whether the innermost line that raised it calls one of these."""
+    last = None
+    for last in traceback.walk_tb(error.__traceback__):
+        pass
+    return last is not None and any(name in last[0].f_code.co_names for name in functions)
+
+
+def _describe(error):
+    from . import worker
+
+    # The harness's own frames come first; from the script's first line on, all are shown.
+    at = error.__traceback__
+    while at is not None and at.tb_frame.f_code.co_filename != worker.PATH:
+        at = at.tb_next
+    frames, line = [], None
+    summary = traceback.extract_tb(at)
+    for frame in summary:
+        own = frame.filename == worker.PATH
+        if own:
+            line = frame.lineno
+        frames.append({"file": "script.py" if own else frame.filename, "line": frame.lineno, "function": frame.name, "code": frame.line or None})
+    if isinstance(error, SyntaxError) and error.filename == worker.PATH:
+        line = error.lineno
+    if len(frames) > FRAMES_MAX:
+        frames = frames[:FRAMES_MAX // 2] + frames[-FRAMES_MAX // 2:]
+    shown = traceback.TracebackException(type(error), error, at)
+    text = "".join(_own_only(shown, worker.PATH).format())
+    return _error(type(error).__name__, _message(error), line, text.replace(worker.PATH, "script.py"), frames)
+
+
+def _own_only(shown, path):
+    """What an exception came of may have passed through the harness as well."""
+    for other in (shown.__cause__, shown.__context__):
+        if other is not None:
+            own = [i for i, frame in enumerate(other.stack) if frame.filename == path]
+            other.stack[:] = other.stack[own[0]:] if own else []
+            _own_only(other, path)
+    return shown
+
+
+def _message(error):
+    try:
+        return str(error)
+    except BaseException:
+        return f"<{type(error).__name__} whose str() failed>"
+
+
+def _error(name, value, line=None, text="", frames=()):
+    if len(text) > TRACEBACK_MAX:
+        text = text[:TRACEBACK_MAX // 2] + "\n...\n" + text[-TRACEBACK_MAX // 2:]
+    if len(value) > TEXT_MAX:
+        value = value[:TEXT_MAX] + " ..."
+    return _string({"name": name, "value": value, "line": line, "traceback": text, "frames": list(frames)}).encode("ascii", "backslashreplace")

@@ -1,0 +1,288 @@
+#include "front/report.h"
+
+#include "base/clock.h"
+#include "front/json_check.h"
+#include "front/json_write.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+enum { REPORT_DEPTH_MAX = 100000 + 8, NEARLY_PERCENT = 95 };
+
+#define MIB (UINT64_C(1) << 20)
+
+static const char *const STATUSES[RUN_STATUSES] = {
+    [RUN_OK] = "ok",
+    [RUN_EXCEPTION] = "exception",
+    [RUN_EXIT] = "exit",
+    [RUN_NO_ENTRY] = "no_entry",
+    [RUN_NOT_JSON] = "not_json",
+    [RUN_WALL_LIMIT] = "wall_limit",
+    [RUN_CPU_LIMIT] = "cpu_limit",
+    [RUN_MEMORY_LIMIT] = "memory_limit",
+    [RUN_OUTPUT_LIMIT] = "output_limit",
+    [RUN_PROCESS_LIMIT] = "process_limit",
+    [RUN_DISK_LIMIT] = "disk_limit",
+    [RUN_SIGNAL] = "signal",
+    [RUN_CANCELLED] = "cancelled",
+    [RUN_INTERNAL] = "internal",
+};
+
+const char *run_status_name(enum run_status status)
+{
+    return STATUSES[status];
+}
+
+/* What the worker said: a stranger's word, so each member is of its type, or as if it weren't there. */
+struct words {
+    enum run_status status;
+    struct json_slice result, error, files; /* `at` NULL: null, null and [] */
+    uint64_t exit_code, user_us, system_us, faults, memory_kb, files_bytes, result_bytes;
+};
+
+struct report {
+    const struct front *front;
+    const struct worker *worker;
+    const struct call *call;
+    struct words words;
+    enum run_status status;
+    bool has_code;
+    int signal; /* 0: none */
+    const char *limit;
+    uint64_t limit_most, limit_used; /* in thousandths */
+    struct run_usage usage;
+    uint64_t wall_us, queue_us;
+};
+
+static enum run_status status_read(struct json_slice value)
+{
+    for (int i = 0; i < RUN_STATUSES; i++)
+        if (value.length > 2 && json_key_is((struct json_slice) { value.at + 1, value.length - 2 }, STATUSES[i]))
+            /* What only keeper and kernel know, it can't say. */
+            return i == RUN_WALL_LIMIT || i == RUN_SIGNAL || i >= RUN_CANCELLED ? RUN_EXIT : (enum run_status)i;
+    return RUN_EXIT;
+}
+
+static uint64_t number_read(struct json_slice value)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < value.length && i < 18 && value.at[i] >= '0' && value.at[i] <= '9'; i++)
+        number = number * 10 + (uint64_t)(value.at[i] - '0');
+    return number;
+}
+
+static void word_keep(void *context, struct json_slice key, struct json_slice value)
+{
+    struct words *words = context;
+    const struct {
+        const char *name;
+        uint64_t *to;
+    } numbers[] = {
+        { "exit_code", &words->exit_code },       { "user_us", &words->user_us },
+        { "system_us", &words->system_us },       { "faults", &words->faults },
+        { "memory_kb", &words->memory_kb },       { "files_bytes", &words->files_bytes },
+        { "result_bytes", &words->result_bytes },
+    };
+    if (json_key_is(key, "status"))
+        words->status = status_read(value);
+    else if (json_key_is(key, "result"))
+        words->result = value;
+    else if (json_key_is(key, "error") && value.at[0] == '{')
+        words->error = value;
+    else if (json_key_is(key, "files") && value.at[0] == '[')
+        words->files = value;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (json_key_is(key, numbers[i].name))
+            *numbers[i].to = number_read(value);
+}
+
+static bool words_read(const struct worker *worker, struct words *ret_words)
+{
+    const struct json_rules rules = { .depth_max = REPORT_DEPTH_MAX, .repeated_keys_refused = false };
+    const struct buffer *said = &worker->payload;
+    struct json_error ignored;
+    *ret_words = (struct words) { .status = RUN_EXIT };
+    if (worker->said != FRAME_REPORT || worker->refused || said->used == 0 || said->at[0] != '{' ||
+        json_check(said->at, said->used, &rules, word_keep, ret_words, &ignored) != JSON_OK) {
+        *ret_words = (struct words) { .status = RUN_EXIT };
+        return false;
+    }
+    return true;
+}
+
+static void limit_set(struct report *r, enum run_status status, const char *name, uint64_t most, uint64_t used)
+{
+    r->status = status;
+    r->limit = name;
+    r->limit_most = most * 1000;
+    r->limit_used = used;
+}
+
+/* The first cause that is known wins: what the keeper did, what the kernel did, what the worker says. */
+static void cause_find(struct report *r, const struct ending *ending, bool told)
+{
+    const struct run_limits *limits = &r->call->limits;
+    uint64_t cpu_us = r->usage.user_us + r->usage.system_us, memory = r->usage.memory_peak * 1000 / MIB;
+    bool signalled = ending->died && ending->why == DIED_EXITED && WIFSIGNALED(ending->status);
+    r->signal = signalled ? WTERMSIG(ending->status) : 0;
+    if (ending->died && ending->why != DIED_EXITED && ending->why != DIED_DONE)
+        r->signal = SIGKILL;
+    if (ending->died && ending->why == DIED_DEADLINE)
+        limit_set(r, RUN_WALL_LIMIT, "wall_ms", limits->wall_ms, r->wall_us);
+    else if (ending->died && ending->why == DIED_CPU)
+        limit_set(r, RUN_CPU_LIMIT, "cpu_ms", limits->cpu_ms, cpu_us);
+    else if (ending->died && ending->why == DIED_MEMORY)
+        limit_set(r, RUN_MEMORY_LIMIT, "memory_mb", limits->memory_mb, memory);
+    else if (ending->died && ending->why == DIED_DISK)
+        limit_set(r, RUN_DISK_LIMIT, "disk_mb", r->front->plan.tmp_bytes / MIB, r->front->plan.tmp_bytes * 1000 / MIB);
+    else if (told)
+        r->status = r->words.status;
+    else if (signalled && r->signal == SIGKILL && r->usage.ooms > 0)
+        limit_set(r, RUN_MEMORY_LIMIT, "memory_mb", limits->memory_mb, memory);
+    else if (signalled && (r->signal == SIGKILL || r->signal == SIGXCPU) && cpu_us / 10 >= limits->cpu_ms * NEARLY_PERCENT)
+        limit_set(r, RUN_CPU_LIMIT, "cpu_ms", limits->cpu_ms, cpu_us); /* RLIMIT_CPU */
+    else if (signalled && r->signal == SIGXFSZ)
+        limit_set(r, RUN_DISK_LIMIT, "disk_mb", r->front->plan.tmp_bytes / MIB, 0);
+    else if (signalled)
+        r->status = RUN_SIGNAL;
+    else if (r->worker->too_large)
+        limit_set(r, RUN_OUTPUT_LIMIT, "result_kb", r->front->plan.result_max >> 10, r->worker->header.length * 1000 >> 10);
+    else
+        r->status = RUN_EXIT;
+    r->has_code = r->signal == 0 && (told || (ending->died && ending->why == DIED_EXITED && WIFEXITED(ending->status)));
+    if (!told && r->has_code)
+        r->words.exit_code = (uint64_t)WEXITSTATUS(ending->status);
+    if (!told || r->limit != NULL)
+        return;
+    /* Limits that a script runs into as an exception, which it says itself. */
+    if (r->status == RUN_MEMORY_LIMIT)
+        limit_set(r, RUN_MEMORY_LIMIT, "memory_mb", limits->memory_mb, memory);
+    else if (r->status == RUN_PROCESS_LIMIT)
+        limit_set(r, RUN_PROCESS_LIMIT, "processes", limits->processes, limits->processes * 1000);
+    else if (r->status == RUN_DISK_LIMIT)
+        limit_set(r, RUN_DISK_LIMIT, "disk_mb", r->front->plan.tmp_bytes / MIB, r->front->plan.tmp_bytes * 1000 / MIB);
+    else if (r->status == RUN_CPU_LIMIT)
+        limit_set(r, RUN_CPU_LIMIT, "cpu_ms", limits->cpu_ms, cpu_us);
+    else if (r->status == RUN_OUTPUT_LIMIT && r->words.result_bytes > 0)
+        limit_set(r, RUN_OUTPUT_LIMIT, "result_kb", r->front->plan.result_max >> 10, r->words.result_bytes * 1000 >> 10);
+    else if (r->status == RUN_OUTPUT_LIMIT)
+        limit_set(r, RUN_OUTPUT_LIMIT, "files_mb", limits->files_mb, r->words.files_bytes * 1000 / MIB);
+}
+
+/* What the kernel counted; where it has no group to count in, what the worker was told by it. */
+static void usage_find(struct report *r, const struct ending *ending, bool told)
+{
+    r->usage = ending->usage;
+    if (!told)
+        return;
+    if ((r->usage.known & USAGE_CPU) == 0) {
+        r->usage.user_us = r->words.user_us;
+        r->usage.system_us = r->words.system_us;
+    }
+    if ((r->usage.known & USAGE_MEMORY) == 0)
+        r->usage.memory_peak = r->words.memory_kb << 10;
+    if ((r->usage.known & USAGE_FAULTS) == 0)
+        r->usage.faults = r->words.faults;
+}
+
+static void slice_write(struct writer *w, const char *name, struct json_slice value, const char *absent)
+{
+    write_literal(w, name);
+    if (value.at != NULL)
+        write_bytes(w, value.at, value.length);
+    else
+        write_literal(w, absent);
+}
+
+static void output_write(struct writer *w, const char *name, const struct buffer *buffer)
+{
+    write_literal(w, name);
+    write_text(w, buffer->at, buffer->used, buffer->cut);
+    write_literal(w, "\"");
+}
+
+static void limit_write(struct writer *w, const struct report *r)
+{
+    write_literal(w, ", \"limit\": ");
+    if (r->limit == NULL) {
+        write_literal(w, "null");
+        return;
+    }
+    write_literal(w, "{\"name\": ");
+    write_string(w, r->limit);
+    write_literal(w, ", \"max\": ");
+    write_number(w, r->limit_most / 1000);
+    write_literal(w, ", \"used\": ");
+    write_thousandths(w, r->limit_used);
+    write_literal(w, "}");
+}
+
+static void usage_write(struct writer *w, const struct report *r)
+{
+    write_literal(w, ", \"usage\": {\"queue_ms\": ");
+    write_thousandths(w, r->queue_us);
+    write_literal(w, ", \"wall_ms\": ");
+    write_thousandths(w, r->wall_us);
+    write_literal(w, ", \"user_ms\": ");
+    write_thousandths(w, r->usage.user_us);
+    write_literal(w, ", \"system_ms\": ");
+    write_thousandths(w, r->usage.system_us);
+    write_literal(w, ", \"memory_peak_mb\": ");
+    write_thousandths(w, r->usage.memory_peak * 1000 / MIB);
+    write_literal(w, ", \"faults\": ");
+    write_number(w, r->usage.faults);
+    write_literal(w, "}");
+}
+
+static void body_write(struct writer *w, const void *argument)
+{
+    const struct report *r = argument;
+    const struct buffer *out = &r->worker->out, *err = &r->worker->err;
+    char name[16];
+    write_literal(w, "{\"id\": ");
+    write_string(w, r->call->id);
+    write_literal(w, ", \"status\": ");
+    write_string(w, STATUSES[r->status]);
+    slice_write(w, ", \"result\": ", r->status == RUN_OK || r->limit != NULL ? r->words.result : (struct json_slice) { 0 }, "null");
+    output_write(w, ", \"stdout\": \"", out);
+    output_write(w, ", \"stderr\": \"", err);
+    write_literal(w, ", \"truncated\": [");
+    write_literal(w, out->cut ? "\"stdout\"" : "");
+    write_literal(w, out->cut && err->cut ? ", " : "");
+    write_literal(w, err->cut ? "\"stderr\"" : "");
+    write_literal(w, "], \"exit_code\": ");
+    if (r->has_code)
+        write_number(w, r->words.exit_code);
+    else
+        write_literal(w, "null");
+    const char *signal = r->signal != 0 ? sigabbrev_np(r->signal) : NULL;
+    snprintf(name, sizeof name, signal != NULL ? "SIG%s" : "%s%d", signal != NULL ? signal : "SIG", r->signal);
+    write_literal(w, ", \"signal\": ");
+    write_string(w, r->signal != 0 ? name : NULL);
+    slice_write(w, ", \"error\": ", r->words.error, "null");
+    limit_write(w, r);
+    write_literal(w, ", \"denied\": null");
+    slice_write(w, ", \"files\": ", r->words.files, "[]");
+    usage_write(w, r);
+    write_literal(w, ", \"runtime\": {\"name\": \"default\", \"python\": ");
+    write_string(w, r->front->plan.python);
+    write_literal(w, ", \"isolation\": ");
+    write_string(w, r->front->plan.isolation);
+    write_literal(w, "}}");
+}
+
+char *report_make(const struct front *front, const struct worker *worker, const struct call *call, const struct ending *ending,
+                  enum run_status *ret_status, size_t *ret_length)
+{
+    struct report r = { .front = front, .worker = worker, .call = call };
+    bool told = words_read(worker, &r.words);
+    r.wall_us = (clock_ns() - call->started_ns) / 1000;
+    r.queue_us = (call->started_ns - call->queued_ns) / 1000;
+    usage_find(&r, ending, told);
+    cause_find(&r, ending, told);
+    *ret_status = r.status;
+    return write_make(body_write, &r, ret_length);
+}

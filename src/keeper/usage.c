@@ -1,0 +1,162 @@
+/* What a run may use, where its request asks for less than the operator allows, and what it has used: read from the slot's cgroups, which
+ * count on from run to run, so the beginning is noted. */
+#include "keeper/keeper.h"
+
+#include "base/descriptor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int slot_open_file(const struct keeper *keeper, uint32_t number, enum plan_group kind, const char *file, int flags)
+{
+    char path[PLAN_PATH_MAX + 64];
+    if (keeper->plan->group[kind][0] == '\0')
+        return -1;
+    snprintf(path, sizeof path, "%s/slot-%u/%s", keeper->plan->group[kind], number, file);
+    return open(path, flags | O_CLOEXEC);
+}
+
+void meters_open(struct keeper *keeper, uint32_t number)
+{
+    int *meters = keeper->slots[number].meters;
+    bool first = keeper->plan->cgroup_version == 1;
+    meters[METER_USER] = slot_open_file(keeper, number, GROUP_CPU, first ? "cpuacct.usage" : "cpu.stat", O_RDONLY);
+    meters[METER_SYSTEM] = first ? slot_open_file(keeper, number, GROUP_CPU, "cpuacct.usage_sys", O_RDONLY) : -1;
+    meters[METER_MEMORY] = slot_open_file(keeper, number, GROUP_MEMORY, first ? "memory.max_usage_in_bytes" : "memory.peak", O_RDWR);
+    /* A peak that can't be set back is that of all runs so far: Linux 6.12 was the first to do that in v2. What is used at the end then
+     * stands for it. */
+    if (!first && (meters[METER_MEMORY] < 0 || write(meters[METER_MEMORY], "0", 1) != 1)) {
+        fd_close(&meters[METER_MEMORY]);
+        meters[METER_MEMORY] = slot_open_file(keeper, number, GROUP_MEMORY, "memory.current", O_RDONLY);
+    }
+}
+
+static ssize_t text_read(int fd, char *text, size_t size)
+{
+    ssize_t got = fd < 0 ? -1 : pread(fd, text, size - 1, 0);
+    text[got > 0 ? got : 0] = '\0';
+    return got;
+}
+
+/* The number behind a name at the beginning of a line. */
+static uint64_t line_number(const char *text, const char *name)
+{
+    size_t length = strlen(name);
+    for (const char *line = text; line != NULL && *line != '\0'; line = strchr(line, '\n'), line += line != NULL)
+        if (strncmp(line, name, length) == 0 && line[length] == ' ')
+            return strtoull(line + length, NULL, 10);
+    return 0;
+}
+
+static uint32_t event_count(const struct keeper *keeper, uint32_t number, enum plan_group kind, const char *file, const char *name)
+{
+    char text[512];
+    OWN_FD fd = slot_open_file(keeper, number, kind, file, O_RDONLY);
+    return text_read(fd, text, sizeof text) > 0 ? (uint32_t)line_number(text, name) : 0;
+}
+
+static void meters_read(const struct keeper *keeper, uint32_t number, bool events, struct run_usage *ret_usage)
+{
+    const int *meters = keeper->slots[number].meters;
+    bool first = keeper->plan->cgroup_version == 1;
+    char text[1024];
+    *ret_usage = (struct run_usage) { 0 };
+    if (text_read(meters[METER_USER], text, sizeof text) > 0) {
+        ret_usage->known |= USAGE_CPU;
+        ret_usage->user_us = first ? strtoull(text, NULL, 10) / 1000 : line_number(text, "user_usec");
+        if (!first)
+            ret_usage->system_us = line_number(text, "system_usec");
+        else if (text_read(meters[METER_SYSTEM], text, sizeof text) > 0)
+            ret_usage->system_us = strtoull(text, NULL, 10) / 1000;
+    }
+    if (text_read(meters[METER_MEMORY], text, sizeof text) > 0) {
+        ret_usage->known |= USAGE_MEMORY;
+        ret_usage->memory_peak = strtoull(text, NULL, 10);
+    }
+    if (!events)
+        return;
+    ret_usage->ooms = event_count(keeper, number, GROUP_MEMORY, first ? "memory.oom_control" : "memory.events", "oom_kill");
+    ret_usage->forks_refused = event_count(keeper, number, GROUP_PIDS, "pids.events", "max");
+}
+
+void usage_begin(struct keeper *keeper, uint32_t number)
+{
+    struct slot *slot = &keeper->slots[number];
+    if (slot->meters[METER_MEMORY] >= 0 && write(slot->meters[METER_MEMORY], "0", 1) < 0)
+        errno = 0; /* memory.current isn't to be written to */
+    meters_read(keeper, number, true, &slot->before);
+    slot->of_worker = (struct run_usage) { 0 };
+}
+
+static uint64_t since(uint64_t now, uint64_t before)
+{
+    return now > before ? now - before : 0;
+}
+
+void usage_read(const struct keeper *keeper, uint32_t number, struct run_usage *ret_usage)
+{
+    const struct slot *slot = &keeper->slots[number];
+    meters_read(keeper, number, true, ret_usage);
+    ret_usage->user_us = since(ret_usage->user_us, slot->before.user_us);
+    ret_usage->system_us = since(ret_usage->system_us, slot->before.system_us);
+    if (keeper->plan->cgroup_version == 1) {
+        /* There the sum is exact, and its parts are counted in ticks of milliseconds. */
+        uint64_t sum = ret_usage->user_us;
+        ret_usage->system_us = ret_usage->system_us < sum ? ret_usage->system_us : sum;
+        ret_usage->user_us = sum - ret_usage->system_us;
+    }
+    ret_usage->ooms -= slot->before.ooms;
+    ret_usage->forks_refused -= slot->before.forks_refused;
+    /* Without a group, what the zygote heard when it reaped the worker, whose children count once they were waited for. */
+    if ((slot->of_worker.known & USAGE_CPU) != 0 && (ret_usage->known & USAGE_CPU) == 0) {
+        ret_usage->user_us = slot->of_worker.user_us;
+        ret_usage->system_us = slot->of_worker.system_us;
+    }
+    ret_usage->faults = slot->of_worker.faults;
+    ret_usage->known |= slot->of_worker.known;
+}
+
+static int value_set(const struct keeper *keeper, uint32_t number, enum plan_group kind, const char *file, uint64_t value,
+                     struct fault *why)
+{
+    char text[24];
+    int length = snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    OWN_FD fd = slot_open_file(keeper, number, kind, file, O_WRONLY);
+    if (fd < 0)
+        return fault_set(why, errno, "open", file);
+    return write(fd, text, (size_t)length) == length ? 0 : fault_set(why, errno, "write", file);
+}
+
+/* Memory with swap, where that is counted, may never be less than memory alone: which goes first depends on the direction. */
+static int memory_set(const struct keeper *keeper, uint32_t number, uint64_t bytes, bool lower, struct fault *why)
+{
+    static const char ALONE[] = "memory.limit_in_bytes", WITH_SWAP[] = "memory.memsw.limit_in_bytes";
+    struct fault ignored;
+    if (keeper->plan->cgroup_version == 2)
+        return value_set(keeper, number, GROUP_MEMORY, "memory.max", bytes, why);
+    if (!lower)
+        value_set(keeper, number, GROUP_MEMORY, WITH_SWAP, bytes, &ignored); /* a kernel may not have it */
+    int r = value_set(keeper, number, GROUP_MEMORY, ALONE, bytes, why);
+    if (r == 0 && lower)
+        value_set(keeper, number, GROUP_MEMORY, WITH_SWAP, bytes, &ignored);
+    return r;
+}
+
+int slot_limit(struct keeper *keeper, uint32_t number, uint64_t memory_bytes, uint64_t processes, struct fault *why)
+{
+    const struct plan *plan = keeper->plan;
+    struct slot *slot = &keeper->slots[number];
+    int r = 0;
+    if (memory_bytes != slot->memory_bytes && plan->group[GROUP_MEMORY][0] != '\0')
+        r = memory_set(keeper, number, memory_bytes, memory_bytes < slot->memory_bytes, why);
+    if (r == 0)
+        slot->memory_bytes = memory_bytes;
+    if (r == 0 && processes != slot->processes && plan->group[GROUP_PIDS][0] != '\0')
+        r = value_set(keeper, number, GROUP_PIDS, "pids.max", processes, why);
+    if (r == 0)
+        slot->processes = processes;
+    return r;
+}
