@@ -55,9 +55,14 @@ struct call {
     unsigned status;
     char *answer; /* malloc'ed */
     size_t answer_length;
-    const char *allow; /* of a 405 */
-    const char *type;  /* of the answer's content; NULL: application/json */
-    bool closes;       /* the connection can't be read on */
+    const char *allow;    /* of a 405 */
+    const char *type;     /* of the answer's content; NULL: application/json */
+    bool closes;          /* the connection can't be read on */
+    bool stream;          /* events as they happen, not one answer */
+    bool broken;          /* its stream can't be ended as it should */
+    struct buffer events; /* of a stream: what the library hasn't taken yet */
+    size_t events_taken;
+    uint64_t event_ns; /* when the last was added */
     bool leaving;      /* its answer is on the way to the client */
 #ifdef VIVARY_ABLATION
     bool takeover;
@@ -85,6 +90,7 @@ struct worker {
     struct buffer payload; /* of the frame that is coming */
     uint32_t said;         /* FRAME_RESULT or FRAME_ERROR, once whole */
     struct buffer out, err;
+    size_t out_streamed, err_streamed;
 };
 
 /* What the front tells the keeper. */
@@ -148,6 +154,12 @@ void run_died(struct front *front, struct worker *worker, const struct died *die
 void run_cancel(struct front *front, struct worker *worker);
 void run_expire(struct front *front, uint64_t now_ns);
 void worker_drop(struct worker *worker);
+
+/* stream.c: a run's events, as they happen. */
+void stream_start(struct call *call);
+void stream_output(struct call *call, struct worker *worker, bool last); /* what was written since; last: all of it */
+void stream_end(struct call *call);                                      /* with its answer */
+void stream_expire(struct front *front, uint64_t now_ns);                /* a sign of life where nothing happens */
 
 /* jail.c */
 int jail_enter(const struct front *front, struct fault *why);

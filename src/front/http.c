@@ -16,7 +16,15 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-enum { CONNECTION_MEMORY = 10 << 10, DISCARD_FACTOR = 4, DISCARD_LEAST = 1 << 20, EXPIRE_EVERY_MS = 100, DAEMON_FDS = 3, SPARE_FDS = 16 };
+enum {
+    EVENTS_BLOCK = 16 << 10,
+    CONNECTION_MEMORY = 10 << 10,
+    DISCARD_FACTOR = 4,
+    DISCARD_LEAST = 1 << 20,
+    EXPIRE_EVERY_MS = 100,
+    DAEMON_FDS = 3,
+    SPARE_FDS = 16
+};
 
 /* One client's connection. */
 struct connection {
@@ -147,6 +155,45 @@ static void call_suspend(struct call *call, struct MHD_Connection *mhd)
     call->watched = call->client >= 0 && epoll_ctl(call->front->epoll, EPOLL_CTL_ADD, call->client, &event) == 0;
 }
 
+/* Gives the library what has happened since it last asked, and suspends the connection where that is nothing. */
+static ssize_t events_read(void *cls, uint64_t position, char *to, size_t most)
+{
+    struct call *call = cls;
+    (void)position;
+    size_t left = call->events.used - call->events_taken, taken = left < most ? left : most;
+    if (call->broken)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (taken == 0 && call->state == CALL_ANSWERED)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (taken == 0) {
+        call_suspend(call, call->http);
+        return 0;
+    }
+    connection_time(call->http, call->front->plan.request_ms); /* to take this in */
+    memcpy(to, call->events.at + call->events_taken, taken);
+    call->events_taken += taken;
+    if (call->events_taken == call->events.used)
+        call->events.used = call->events_taken = 0;
+    return (ssize_t)taken;
+}
+
+static enum MHD_Result stream_send(struct call *call, struct MHD_Connection *mhd)
+{
+    struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, EVENTS_BLOCK, events_read, call, NULL);
+    if (response == NULL)
+        return MHD_NO;
+    MHD_add_response_header(response, "Content-Type", "text/event-stream");
+    MHD_add_response_header(response, "Cache-Control", "no-store");
+    MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* nginx and its like would collect the events */
+    enum MHD_Result queued = MHD_queue_response(mhd, MHD_HTTP_OK, response);
+    MHD_destroy_response(response);
+    if (queued == MHD_YES) {
+        call->leaving = true;
+        call->front->http->leaving++;
+    }
+    return queued;
+}
+
 void http_resume(struct call *call)
 {
     if (call->http == NULL || !call->suspended)
@@ -187,6 +234,8 @@ static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, 
     }
     call_route(call, method, url);
     const char *length = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Content-Length");
+    const char *accept = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Accept");
+    call->stream = call->kind == CALL_RUN && accept != NULL && strcasestr(accept, "text/event-stream") != NULL;
     if (call->kind == CALL_RUN && call->state == CALL_READING && !content_is_json(mhd)) {
         call_fail(call, 415, "Content-Type must be application/json, or absent");
         return call;
@@ -220,6 +269,8 @@ static enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, con
     }
     if (call->state == CALL_READING)
         call_start(call);
+    if (call->stream && call->events.most > 0) /* its run has begun */
+        return stream_send(call, mhd);
     if (call->state == CALL_ANSWERED)
         return answer_send(call, mhd);
     call_suspend(call, mhd);

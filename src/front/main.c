@@ -84,6 +84,7 @@ static void client_left(struct front *front, struct call *call)
         run_cancel(front, call->worker);
         call->worker = NULL;
     }
+    call->broken = true;
     call_fail(call, 400, "The client has hung up");
     call->closes = true;
     http_resume(call);
@@ -203,6 +204,7 @@ int main(void)
         run_expire(&front, now_ns);
         queue_expire(&front, now_ns);
         http_expire(&front, now_ns);
+        stream_expire(&front, now_ns);
         queue_serve(&front);
         http_turn(&front);
         while (front.graves != NULL) {

@@ -174,6 +174,7 @@ static unsigned script_take(struct call *call)
         return status;
     }
     call->limits = request.limits;
+    call->stream |= request.stream;
     call->script = call->body.at;
     call->script_length = call->body.used;
     call->body = (struct buffer) { 0 };
@@ -215,6 +216,7 @@ void call_start(struct call *call)
 void call_free(struct call *call)
 {
     buffer_free(&call->body);
+    buffer_free(&call->events);
     call->front->bodies -= call->counted;
     free(call->script);
     free(call->answer);

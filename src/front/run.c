@@ -145,6 +145,7 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     worker->exit_by_ns = 0;
     worker->refused = worker->too_large = worker->ended = false;
     worker->said = 0;
+    worker->out_streamed = worker->err_streamed = 0;
     worker->out = (struct buffer) { .most = output_most };
     worker->err = (struct buffer) { .most = run ? output_most : 0 }; /* drained all the same, so that nobody waits for room in the pipe */
     call->started_ns = clock_ns();
@@ -172,6 +173,8 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     call->worker = worker;
     call->state = CALL_RUNNING;
     front->running++;
+    if (call->stream)
+        stream_start(call);
     return 0;
 }
 
@@ -251,10 +254,14 @@ static void run_end(struct front *front, struct worker *worker, bool died, const
     if (call != NULL) {
         pipes_drain(front, worker);
         call->worker = NULL;
+        if (call->stream)
+            stream_output(call, worker, true);
         if (call->kind == CALL_RUN)
             call_report(front, worker, call, ending);
         else
             call_answer(front, worker, call);
+        if (call->stream)
+            stream_end(call);
         http_resume(call);
     }
     worker_drop(worker);
@@ -365,6 +372,8 @@ void run_event(struct front *front, struct worker *worker, enum watch_kind kind)
         return; /* an event of this round, of a run that has ended in it */
     if (kind == WATCH_STDOUT || kind == WATCH_STDERR) {
         pipe_drain(front, worker, kind == WATCH_STDOUT ? READY_STDOUT : READY_STDERR, READ_SIZE);
+        if (worker->call != NULL && worker->call->stream)
+            stream_output(worker->call, worker, false);
         return;
     }
     size_t whole = worker->call != NULL ? sizeof(struct frame_header) + worker->call->script_length : 0;
