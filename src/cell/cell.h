@@ -18,6 +18,7 @@ struct cell {
     int fds[FORK_FDS_MAX];
     int groups[GROUP_KINDS]; /* cgroup.procs files to join */
     uint32_t group_count;
+    int listener; /* of the worker's filter, once it is loaded; -1: none */
 };
 
 /* Puts every layer on the calling process, which must be single-threaded. Afterwards descriptors 0, 1, 2, CELL_SOCKET_FD and CELL_STATUS_FD
@@ -40,6 +41,7 @@ int seccomp_enter(struct cell *cell, struct fault *why);
 /* The pieces that init and front use as well. */
 int bounding_drop(struct fault *why);      /* needs CAP_SETPCAP */
 int capabilities_clear(struct fault *why); /* permitted, effective, inheritable, ambient */
-int seccomp_load(const struct sock_filter *filter, uint32_t length, struct fault *why);
+/* `ret_listener`: takes the calls that the filter refers to it, the caller's; NULL: it refers none. */
+int seccomp_load(const struct sock_filter *filter, uint32_t length, int *ret_listener, struct fault *why);
 
 #endif

@@ -40,7 +40,7 @@ static int init_prepare(const struct plan *plan, const struct sock_filter *filte
         return fault_set(why, errno, "prctl", "init");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return fault_set(why, errno, "prctl", "PR_SET_NO_NEW_PRIVS");
-    return seccomp_load(filter, plan->init_filter_length, why);
+    return seccomp_load(filter, plan->init_filter_length, NULL, why);
 }
 
 _Noreturn void init_run(const struct plan *plan, const struct sock_filter *filter, int made)

@@ -55,6 +55,8 @@ static void host_show(const struct host *host, bool root)
     row_print("Landlock", host->landlock_abi > 0, text, "level contained can't be had without it, and level full has one layer less",
               "a kernel from 5.13 on with landlock among its lsm= modules");
     row_print("seccomp filter", host->seccomp_filter, "", "scripts can't be run without it", "a kernel with CONFIG_SECCOMP_FILTER");
+    row_print("refused calls told", host->notify, "", "the answers of /v1/run have null for `denied`",
+              "a kernel from 5.0 on, and no other listener above (an outer container's)");
     snprintf(text, sizeof text, "version %d", host->cgroup_version);
     row_print("cgroup", host->cgroup_version > 0, text, "limits count for each process, and a run as a whole is looked at now and then",
               "run on the host as root, with /sys/fs/cgroup writable");

@@ -47,28 +47,54 @@ static int calls_add(scmp_filter_ctx filter, const char *const *names, size_t co
 }
 
 /* One rule each for no bit set, which is allowed, and for each bit that is. */
-static int bits_add(scmp_filter_ctx filter, int call, unsigned argument, uint64_t mask)
+static int bits_add(scmp_filter_ctx filter, int call, unsigned argument, uint64_t mask, uint32_t refused)
 {
     struct scmp_arg_cmp none = SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, mask, 0);
     int r = call_add(filter, SCMP_ACT_ALLOW, call, 1, &none);
     for (uint64_t bit = 1; r == 0 && bit != 0; bit <<= 1)
         if ((mask & bit) != 0) {
             struct scmp_arg_cmp set = SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, bit, bit);
-            r = call_add(filter, SCMP_ACT_ERRNO(EPERM), call, 1, &set);
+            r = call_add(filter, refused, call, 1, &set);
         }
     return r;
 }
 
-static int rule_add(scmp_filter_ctx filter, const struct syscall_rule *rule)
+/* Whether the filter that all of the keeper's descendants have lets the call through. It lies below the worker's, and of two answers the
+ * kernel takes the harder one (seccomp(2)): an error there is harder than a word to the listener. */
+static bool keeper_allows(const char *name)
+{
+    for (size_t i = 0; i < COUNT(KEEPER_CALLS); i++)
+        if (strcmp(KEEPER_CALLS[i], name) == 0)
+            return true;
+    for (size_t i = 0; i < COUNT(WORKER_RULES); i++)
+        if (strcmp(WORKER_RULES[i].name, name) == 0 && WORKER_RULES[i].answer == ANSWER_ALLOW)
+            return true;
+    return false;
+}
+
+/* Whether the front is to hear of it, and to answer EPERM, or for sockets EACCES, in its turn. A front in a stranger's hands could let such
+ * a call go on; what would be worst of all is refused by the filter below, and never comes here. */
+static bool refusal_is_told(const struct plan *plan, const char *name, int error)
+{
+    bool is_socket = strcmp(name, "socket") == 0 || strcmp(name, "socketpair") == 0;
+    return plan->notify && error == (is_socket ? EACCES : EPERM) && keeper_allows(name);
+}
+
+static uint32_t refusal(const struct plan *plan, const char *name, int error)
+{
+    return refusal_is_told(plan, name, error) ? SCMP_ACT_NOTIFY : SCMP_ACT_ERRNO((uint32_t)error);
+}
+
+static int rule_add(scmp_filter_ctx filter, const struct syscall_rule *rule, const struct plan *plan)
 {
     int call = call_resolve(rule->name, rule->number);
-    uint32_t action = rule->answer == ANSWER_ALLOW ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO((uint32_t)rule->answer);
+    uint32_t action = rule->answer == ANSWER_ALLOW ? SCMP_ACT_ALLOW : refusal(plan, rule->name, rule->answer);
     struct scmp_arg_cmp compare = SCMP_CMP(rule->argument, SCMP_CMP_EQ, rule->value, 0);
     switch (rule->test) {
     case TEST_NONE:
         return call_add(filter, action, call, 0, NULL);
     case TEST_NO_BIT:
-        return bits_add(filter, call, rule->argument, rule->mask);
+        return bits_add(filter, call, rule->argument, rule->mask, refusal(plan, rule->name, EPERM));
     case TEST_DIFFERS:
         compare.op = SCMP_CMP_NE;
         break;
@@ -93,7 +119,7 @@ static int keeper_rules_add(scmp_filter_ctx filter, struct fault *why)
     return calls_add(filter, KEEPER_CALLS, COUNT(KEEPER_CALLS), why);
 }
 
-static int rules_add(scmp_filter_ctx filter, enum filter_for which, struct fault *why)
+static int rules_add(scmp_filter_ctx filter, enum filter_for which, const struct plan *plan, struct fault *why)
 {
     if (which == FILTER_INIT)
         return calls_add(filter, INIT_ALLOWED, COUNT(INIT_ALLOWED), why);
@@ -102,7 +128,7 @@ static int rules_add(scmp_filter_ctx filter, enum filter_for which, struct fault
     if (which == FILTER_KEEPER)
         return keeper_rules_add(filter, why);
     for (size_t i = 0; i < COUNT(WORKER_RULES); i++) {
-        int r = rule_add(filter, &WORKER_RULES[i]);
+        int r = rule_add(filter, &WORKER_RULES[i], plan);
         if (r < 0)
             return fault_set(why, -r, "seccomp_rule_add", WORKER_RULES[i].name);
     }
@@ -120,7 +146,7 @@ enum {
 /* An unconditional rule of libseccomp's swallows those that look at an argument, and "all but these" can't be said in its terms. So what is
  * refused of such calls stands before its program, by hand. It needn't ask for the architecture: all it can say is no, and the program that
  * follows kills the others. */
-static size_t values_write(struct sock_filter *to, const struct values_refused *rows, size_t count)
+static size_t values_write(struct sock_filter *to, const struct values_refused *rows, size_t count, const struct plan *plan)
 {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
@@ -137,7 +163,8 @@ static size_t values_write(struct sock_filter *to, const struct values_refused *
         for (int v = 0; v < VALUES; v++)
             to[at++] = (struct sock_filter)BPF_JUMP(jump, refused->values[v], (unsigned char)(VALUES - v + none_of), 0);
         to[at++] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, none_of ? 0 : 1); /* to the answer, or to the next row */
-        to[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | answer);
+        bool told = refusal_is_told(plan, refused->name, (int)answer);
+        to[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, told ? SECCOMP_RET_USER_NOTIF : SECCOMP_RET_ERRNO | answer);
     }
     assert(at == count * VALUES_BLOCK);
     return at;
@@ -146,15 +173,15 @@ static size_t values_write(struct sock_filter *to, const struct values_refused *
 /* What stands before a worker's program, at this level. */
 static size_t values_all(struct sock_filter *to, const struct plan *plan)
 {
-    size_t at = values_write(to, WORKER_VALUES, COUNT(WORKER_VALUES));
+    size_t at = values_write(to, WORKER_VALUES, COUNT(WORKER_VALUES), plan);
     if (plan->group[GROUP_MEMORY][0] == '\0')
-        at += values_write(to + at, UNGROUPED_VALUES, COUNT(UNGROUPED_VALUES));
+        at += values_write(to + at, UNGROUPED_VALUES, COUNT(UNGROUPED_VALUES), plan);
     if (plan->level != LEVEL_CONTAINED)
         return at;
-    at += values_write(to + at, CONTAINED_VALUES, COUNT(CONTAINED_VALUES));
+    at += values_write(to + at, CONTAINED_VALUES, COUNT(CONTAINED_VALUES), plan);
     if (plan->landlock_abi < LANDLOCK_SCOPES)
-        at += values_write(to + at, UNSCOPED_VALUES, COUNT(UNSCOPED_VALUES));
-    return plan->uids ? at : at + values_write(to + at, ALONE_VALUES, COUNT(ALONE_VALUES));
+        at += values_write(to + at, UNSCOPED_VALUES, COUNT(UNSCOPED_VALUES), plan);
+    return plan->uids ? at : at + values_write(to + at, ALONE_VALUES, COUNT(ALONE_VALUES), plan);
 }
 
 static int program_export(scmp_filter_ctx filter, const struct plan *worker, struct sock_filter **ret_program, size_t *ret_length,
@@ -203,7 +230,7 @@ int filter_compile(enum filter_for which, const struct plan *plan, struct sock_f
             r = fault_set(why, -r, "seccomp_attr_set", "SCMP_FLTATR_CTL_OPTIMIZE");
     }
     if (r == 0)
-        r = rules_add(filter, which, why);
+        r = rules_add(filter, which, plan, why);
     if (r == 0)
         r = program_export(filter, which == FILTER_WORKER ? plan : NULL, ret_program, ret_length, why);
     seccomp_release(filter);

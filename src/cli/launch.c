@@ -199,6 +199,7 @@ static int plans_write(struct launch *launch)
             .memory_bytes = plan->memory_bytes,
             .tmp_bytes = plan->tmp_bytes,
             .files_bytes = s->files_mb << 20,
+            .notify = plan->notify,
             .result_max = s->result_max,
             .stdout_max = s->stdout_max,
         };

@@ -12,6 +12,7 @@
 
 struct launch {
     struct settings settings;
+    bool alone; /* one run, without a front */
     struct host host;
     struct python python;
     struct plan plan;

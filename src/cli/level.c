@@ -130,6 +130,7 @@ static void groups_choose(struct launch *launch)
 int level_choose(struct launch *launch)
 {
     launch->plan.landlock_abi = (uint32_t)launch->host.landlock_abi;
+    launch->plan.notify = launch->host.notify && !launch->alone;
     launch->plan.user_nested = launch->host.nested_user;
     launch->plan.overlay = launch->host.overlay;
     groups_choose(launch);

@@ -225,6 +225,7 @@ int run_main(int argc, char **argv)
         return 2;
     }
     launch.settings.slots = 1;
+    launch.alone = true;
     __attribute__((cleanup(text_free))) struct text script = { 0 };
     if (file_read(file, launch.settings.body_max, &script) != 0 || launch_prepare(&launch) != 0)
         return 1;

@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -62,7 +63,7 @@ struct syscall_rule {
 static const struct syscall_rule WORKER_RULES[] = {
     /* Memory. mincore and cachestat are left out: they tell what others have read of shared files (CVE-2019-5489). */
     ALLOW(brk), ALLOW(mmap), ALLOW(munmap), ALLOW(mprotect), ALLOW(mremap), ALLOW(madvise), ALLOW(mlock), ALLOW(mlock2),
-    ALLOW(munlock), ALLOW(membarrier), ALLOW(pkey_alloc), ALLOW(pkey_free), ALLOW(pkey_mprotect), ALLOW_YOUNG(mseal, 462),
+    ALLOW(munlock), ALLOW(membarrier), ALLOW(process_madvise) /* less nearly all, see below */, ALLOW(pkey_alloc), ALLOW(pkey_free), ALLOW(pkey_mprotect), ALLOW_YOUNG(mseal, 462),
 
     /* Open files. */
     ALLOW(read), ALLOW(write), ALLOW(readv), ALLOW(writev), ALLOW(pread64), ALLOW(pwrite64), ALLOW(preadv), ALLOW(pwritev), ALLOW(preadv2),
@@ -161,7 +162,7 @@ static const struct syscall_rule WORKER_RULES[] = {
     ANSWER(delete_module, EPERM), ANSWER(kexec_load, EPERM), ANSWER(kexec_file_load, EPERM), ANSWER(iopl, EPERM), ANSWER(ioperm, EPERM),
     ANSWER(syslog, EPERM), ANSWER(vhangup, EPERM), ANSWER(fanotify_init, EPERM), ANSWER(fanotify_mark, EPERM),
     /* Refused: ways into other processes, were the uid ever shared with one. */
-    ANSWER(ptrace, EPERM), ANSWER(process_vm_readv, EPERM), ANSWER(process_vm_writev, EPERM), ANSWER(process_madvise, EPERM),
+    ANSWER(ptrace, EPERM), ANSWER(process_vm_readv, EPERM), ANSWER(process_vm_writev, EPERM),
     ANSWER(process_mrelease, EPERM), ANSWER(pidfd_getfd, EPERM), ANSWER(kcmp, EPERM), ANSWER(move_pages, EPERM),
     ANSWER(migrate_pages, EPERM),
     /* Refused: files by number, past all names and mounts (the "shocker" hole of Docker, 2014). */
@@ -213,6 +214,9 @@ static const struct values_refused WORKER_VALUES[] = {
     { "recvmsg", 2, MSG_OOB, ONE(MSG_OOB) }, { "sendmmsg", 3, MSG_OOB, ONE(MSG_OOB) }, { "recvmmsg", 3, MSG_OOB, ONE(MSG_OOB) },
     /* Merging equal pages tells what others hold (CVE-2015-2877); the next two take pages of the machine away. */
     { "madvise", 2, ALL_BITS, { 12 /* MERGEABLE */, 100 /* HWPOISON */, 101 /* SOFT_OFFLINE */, 101 } },
+    /* On itself alone, by the number that stands for that, and only to make pages ready, many with one call: pages.c. */
+    { "process_madvise", 0, ALL_BITS, ONE(0xffffd8efU /* PIDFD_SELF_THREAD_GROUP */), VALUES_NONE_OF, EPERM },
+    { "process_madvise", 3, ALL_BITS, ONE(MADV_POPULATE_WRITE), VALUES_NONE_OF, EPERM },
     { "preadv2", 5, 8, ONE(8) }, /* RWF_NOWAIT: whether others have read a file, as mincore tells */
 };
 

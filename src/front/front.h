@@ -3,6 +3,7 @@
 #define VIVARY_FRONT_FRONT_H
 
 #include "base/fault.h"
+#include "front/denied.h"
 #include "front/run_request.h"
 #include "wire/died.h"
 #include "wire/frame.h"
@@ -15,7 +16,7 @@
 #include <stdint.h>
 
 /* What an event of the front's epoll is about. */
-enum watch_kind { WATCH_KEEPER, WATCH_SIGNALS, WATCH_HTTP, WATCH_CLIENT, WATCH_SOCKET, WATCH_STDOUT, WATCH_STDERR };
+enum watch_kind { WATCH_KEEPER, WATCH_SIGNALS, WATCH_HTTP, WATCH_CLIENT, WATCH_SOCKET, WATCH_STDOUT, WATCH_STDERR, WATCH_DENIED };
 
 struct watch {
     enum watch_kind kind;
@@ -91,6 +92,10 @@ struct worker {
     uint32_t said;         /* FRAME_RESULT or FRAME_ERROR, once whole */
     struct buffer out, err;
     size_t out_streamed, err_streamed;
+    int listener; /* of its filter; -1: none */
+    struct watch listener_watch;
+    bool listener_rests; /* until the next tick */
+    struct denied denied;
 };
 
 /* What the front tells the keeper. */
@@ -112,6 +117,7 @@ struct front {
     struct run_limits most; /* that a request may ask for */
     uint64_t bodies;        /* bytes of the bodies that are here */
     uint64_t id_base, ids;
+    uint64_t tick_ns;
     struct call *graves; /* freed at the end of a round: events of this round may still point to them */
     bool stopping;
     uint64_t stop_by_ns;

@@ -122,6 +122,8 @@ static int front_prepare(struct front *front, struct fault *why)
     for (uint32_t i = 0; i < front->plan.slots; i++) {
         struct worker *worker = &front->workers[i];
         worker->slot = i;
+        worker->listener = -1;
+        worker->listener_watch = (struct watch) { WATCH_DENIED, worker };
         for (int k = 0; k < READY_FDS; k++) {
             worker->fds[k] = -1;
             worker->watches[k] = (struct watch) { (enum watch_kind)(WATCH_SOCKET + k), worker };

@@ -264,7 +264,11 @@ static void body_write(struct writer *w, const void *argument)
     write_string(w, r->signal != 0 ? name : NULL);
     slice_write(w, ", \"error\": ", r->words.error, "null");
     limit_write(w, r);
-    write_literal(w, ", \"denied\": null");
+    write_literal(w, ", \"denied\": ");
+    if (r->front->plan.notify)
+        denied_write(w, &r->worker->denied);
+    else
+        write_literal(w, "null");
     slice_write(w, ", \"files\": ", r->words.files, "[]");
     usage_write(w, r);
     write_literal(w, ", \"runtime\": {\"name\": \"default\", \"python\": ");

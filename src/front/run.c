@@ -1,5 +1,6 @@
 /* One run on one worker. All that the worker says is hostile: each frame's type, number and length are judged before a byte is kept. */
 #include "base/clock.h"
+#include "base/descriptor.h"
 #include "base/log.h"
 #include "base/passing.h"
 #include "front/answer.h"
@@ -25,6 +26,7 @@ enum {
     READ_SIZE = 64 << 10,
     SPOKEN_ROUNDS = 64,
     LAST_TURNS = 1024,
+    TICK_MS = 50,
     KEEPER_PATIENCE_MS = 1000
 };
 
@@ -37,9 +39,49 @@ void worker_drop(struct worker *worker)
             close(worker->fds[i]); /* the only one, so it leaves the epoll too: epoll(7) */
         worker->fds[i] = -1;
     }
+    fd_close(&worker->listener);
     buffer_free(&worker->payload);
     buffer_free(&worker->out);
     buffer_free(&worker->err);
+}
+
+/* The worker sent it before it was ready, when no script had been near it. 0, or -1 when it isn't there. */
+static int listener_take(struct front *front, struct worker *worker)
+{
+    char word;
+    int fds[PASSING_FDS_MAX];
+    size_t count = 0;
+    ssize_t got = passing_receive(worker->fds[READY_SOCKET], &word, 1, fds, &count);
+    for (size_t i = 1; got > 0 && i < count; i++)
+        close(fds[i]);
+    if (got != 1 || count == 0)
+        return -1;
+    worker->listener = fds[0];
+    struct epoll_event event = { .events = EPOLLIN, .data.ptr = &worker->listener_watch };
+    return epoll_ctl(front->epoll, EPOLL_CTL_ADD, worker->listener, &event);
+}
+
+/* Calls that the run was refused wait to be answered. */
+static void listener_hear(struct front *front, struct worker *worker)
+{
+    struct epoll_event none = { .events = 0, .data.ptr = &worker->listener_watch };
+    if (worker->listener < 0)
+        return;
+    if (worker->denied.left == 0) {
+        worker->listener_rests = epoll_ctl(front->epoll, EPOLL_CTL_MOD, worker->listener, &none) == 0;
+        return;
+    }
+    if (denied_hear(&worker->denied, worker->listener) < 0)
+        fd_close(&worker->listener);
+}
+
+static void listener_wake(struct front *front, struct worker *worker)
+{
+    struct epoll_event event = { .events = EPOLLIN, .data.ptr = &worker->listener_watch };
+    if (worker->denied.sum >= DENIED_FREE)
+        worker->denied.left = DENIED_A_TICK;
+    if (worker->listener_rests && worker->listener >= 0)
+        worker->listener_rests = epoll_ctl(front->epoll, EPOLL_CTL_MOD, worker->listener, &event) < 0;
 }
 
 static void keeper_lost(int error)
@@ -148,12 +190,15 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     worker->out_streamed = worker->err_streamed = 0;
     worker->out = (struct buffer) { .most = output_most };
     worker->err = (struct buffer) { .most = run ? output_most : 0 }; /* drained all the same, so that nobody waits for room in the pipe */
+    worker->denied = (struct denied) { .left = DENIED_FREE };
+    worker->listener_rests = false;
+    bool lost = front->plan.notify && listener_take(front, worker) < 0;
     call->started_ns = clock_ns();
     /* Who is to say what the run used must know that it has begun, and a short one ends before this process comes to its next line. Else
      * the script goes first. */
     if (run)
         taken_tell(front, worker, call);
-    if (script_send(worker) < 0 && worker->sent == 0) {
+    if (lost || (script_send(worker) < 0 && worker->sent == 0)) {
         worker->call = NULL;
         worker->state = WORKER_ENDING;
         worker_drop(worker);
@@ -278,6 +323,7 @@ static void run_ask(struct front *front, struct worker *worker)
     for (size_t i = 0; i < READY_FDS; i++)
         if (worker->fds[i] >= 0)
             epoll_ctl(front->epoll, EPOLL_CTL_DEL, worker->fds[i], NULL);
+    fd_close(&worker->listener);
     done_tell(front, worker);
 }
 
@@ -370,6 +416,10 @@ void run_event(struct front *front, struct worker *worker, enum watch_kind kind)
 {
     if (worker->state != WORKER_RUNNING)
         return; /* an event of this round, of a run that has ended in it */
+    if (kind == WATCH_DENIED) {
+        listener_hear(front, worker);
+        return;
+    }
     if (kind == WATCH_STDOUT || kind == WATCH_STDERR) {
         pipe_drain(front, worker, kind == WATCH_STDOUT ? READY_STDOUT : READY_STDERR, READ_SIZE);
         if (worker->call != NULL && worker->call->stream)
@@ -425,8 +475,13 @@ void run_cancel(struct front *front, struct worker *worker)
 
 void run_expire(struct front *front, uint64_t now_ns)
 {
+    bool tick = now_ns >= front->tick_ns;
+    if (tick)
+        front->tick_ns = now_ns + TICK_MS * NS_PER_MS;
     for (uint32_t i = 0; front->running > 0 && i < front->plan.slots; i++) {
         struct worker *worker = &front->workers[i];
+        if (worker->state == WORKER_RUNNING && tick)
+            listener_wake(front, worker);
         if (worker->state != WORKER_RUNNING || worker->exit_by_ns == 0 || now_ns < worker->exit_by_ns)
             continue;
         if (worker->call != NULL && worker->call->kind == CALL_RUN)

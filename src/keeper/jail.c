@@ -69,5 +69,5 @@ int keeper_jail(const struct keeper *keeper, struct fault *why)
         return fault_set(why, errno, "prctl", "PR_SET_NO_NEW_PRIVS");
     if (layer_left_out(keeper->plan, LAYER_SECCOMP) || keeper->plan->keeper_filter_length == 0)
         return 0; /* it would be on the workers too; and a sanitizer's runtime makes calls of its own */
-    return seccomp_load(keeper->keeper_filter, keeper->plan->keeper_filter_length, why);
+    return seccomp_load(keeper->keeper_filter, keeper->plan->keeper_filter_length, NULL, why);
 }

@@ -2,6 +2,7 @@
 
 #include "kernel/cgroup_find.h"
 #include "kernel/landlock.h"
+#include "kernel/notify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -138,6 +139,15 @@ static bool seccomp_try(int flags)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
 }
 
+static bool notify_try(int flags)
+{
+    (void)flags;
+    struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog program = { .len = 1, .filter = &allow };
+    return notify_fits() && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program) >= 0;
+}
+
 static bool uids_try(int flags)
 {
     (void)flags;
@@ -180,6 +190,7 @@ void host_probe(struct host *ret_host)
     ret_host->proc_subset = probe_run(proc_try, 0);
     ret_host->pidfd = probe_run(pidfd_try, 0);
     ret_host->seccomp_filter = probe_run(seccomp_try, 0);
+    ret_host->notify = probe_run(notify_try, 0);
     ret_host->other_uids = probe_run(uids_try, 0);
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     ret_host->landlock_abi = abi > 0 ? (int)abi : 0;

@@ -14,6 +14,7 @@ struct host {
     bool proc_subset;                           /* a new /proc with subset=pid and hidepid */
     int landlock_abi;                           /* 0: none */
     bool seccomp_filter;
+    bool notify;            /* refused calls can be heard of */
     bool other_uids;        /* a process may take another uid and gid, and end others' processes */
     int cgroup_version;     /* 0: no group could be made */
     bool memory, pids, cpu; /* controllers in which a group could be made */

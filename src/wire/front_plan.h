@@ -26,12 +26,14 @@ struct front_plan {
     uint64_t body_max;        /* bytes of a request's body */
     uint64_t run_body_max;    /* the same for /v1/run, which carries files */
     uint64_t cpu_ms, memory_bytes, tmp_bytes, files_bytes; /* of one run */
-    char python[32];                                       /* its version */
-    char isolation[16];                                    /* the level's name */
-    uint64_t result_max;                                   /* bytes of a result's JSON */
-    uint64_t stdout_max;                                   /* bytes of stdout kept; the rest is dropped */
-    char ready[FRONT_READY_MAX];                           /* the answer to GET /readyz once a worker is there, JSON */
+    uint32_t notify;                                       /* each worker's socket brings the listener of its filter */
+    uint32_t reserved;
+    char python[32];             /* its version */
+    char isolation[16];          /* the level's name */
+    uint64_t result_max;         /* bytes of a result's JSON */
+    uint64_t stdout_max;         /* bytes of stdout kept; the rest is dropped */
+    char ready[FRONT_READY_MAX]; /* the answer to GET /readyz once a worker is there, JSON */
 };
-static_assert(sizeof(struct front_plan) == 168 + FRONT_READY_MAX, "no padding");
+static_assert(sizeof(struct front_plan) == 176 + FRONT_READY_MAX, "no padding");
 
 #endif

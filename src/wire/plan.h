@@ -47,6 +47,8 @@ struct plan {
     uint32_t worker_filter_length, init_filter_length, keeper_filter_length; /* in instructions */
     uint32_t prefixes;
     uint32_t uids;   /* each slot has an uid of its own. Else all is one user's; at level contained no run may fork then */
+    uint32_t notify; /* refused calls are told to the front, by the worker's listener: seccomp_unotify(2) */
+    uint32_t reserved;
     uint32_t linked; /* contained: /tmp and /runtime are links to descriptors 1000 and 1001 of whoever looks */
     uint32_t shm;    /* contained: runs may use /dev/shm; SHM_SHUT: it is the container's own, and is to be shut to those who list it */
 #ifdef VIVARY_ABLATION
@@ -59,7 +61,7 @@ struct plan {
     uint64_t cpu_ms;
     uint64_t deadline_ms; /* of a run, in wall time */
     uint64_t result_max;
-    uint64_t files_bytes; /* that a request of /v1/run may have brought back */
+    uint64_t files_bytes;          /* that a request of /v1/run may have brought back */
     uint64_t renew_runs, renew_ms; /* a zygote's age at which another takes its place; 0: never */
     char python[PLAN_PATH_MAX];
     char preload[PLAN_PATH_MAX];

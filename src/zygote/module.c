@@ -121,7 +121,7 @@ static PyObject *module_fork_loop(PyObject *self, PyObject *none)
 static PyObject *module_ready(PyObject *self, PyObject *none)
 {
     (void)self, (void)none;
-    int r = worker_ready();
+    int r = worker_ready(&zygote);
     if (r < 0)
         return error_raise(r, "worker_ready");
     Py_RETURN_NONE;

@@ -31,6 +31,7 @@ int zygote_open(struct zygote *zygote, struct fault *why)
         return fault_set(why, errno, "mmap", "plan");
     zygote->plan = map;
     zygote->cell.plan = map;
+    zygote->cell.listener = -1;
     zygote->cell.filter = (const struct sock_filter *)(zygote->plan + 1);
     return 0;
 }

@@ -1,6 +1,8 @@
 /* A worker's side of the frames. */
 #include "zygote/zygote.h"
 
+#include "base/descriptor.h"
+#include "base/passing.h"
 #include "cell/cell.h"
 
 #include <errno.h>
@@ -11,9 +13,14 @@
 
 enum { SCRIPT_MAX = 1 << 30 };
 
-int worker_ready(void)
+int worker_ready(struct zygote *zygote)
 {
     struct fault none = { 0 };
+    OWN_FD listener = zygote->cell.listener;
+    zygote->cell.listener = -1;
+    int r = listener < 0 ? 0 : passing_send(CELL_SOCKET_FD, "", 1, &listener, 1);
+    if (r < 0)
+        return r;
     ssize_t wrote = write(CELL_STATUS_FD, &none, sizeof none);
     int error = errno;
     close(CELL_STATUS_FD);

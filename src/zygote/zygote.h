@@ -45,8 +45,8 @@ void zygote_populate(struct zygote *zygote, size_t lesson);
  * zygote but with -errno. The end of the keeper's socket ends the process. */
 int fork_loop(struct zygote *zygote, struct fault *why);
 
-/* A worker's word that it is ready. 0 or -errno. */
-int worker_ready(void);
+/* A worker's word that it is ready: to the front its filter's listener, if it has one, and then to the keeper. 0 or -errno. */
+int worker_ready(struct zygote *zygote);
 
 /* Waits for a script, or a request of /v1/run; *ret_type says which. The payload is malloc'ed, the caller's. 0 or -errno (-EPIPE: the front
  * is gone; -EPROTO: another frame). */
