@@ -86,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     close(out[1]);
     close(err[1]);
     if (worker.state == WORKER_RUNNING)
-        run_died(&front, &worker);
+        run_died(&front, &worker, NULL);
     promise(answered == before + 1, "each call gets one answer");
     promise(front.running == 0, "the run is over");
     free(call->answer);

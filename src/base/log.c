@@ -3,7 +3,9 @@
 #include "base/clock.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,11 +14,42 @@ static struct {
     const char *process;
     uint64_t second;
     unsigned written, dropped;
+    bool json;
 } log_state = { .process = "vivary" };
 
 void log_start(const char *process)
 {
+    const char *format = getenv("VIVARY_LOG_FORMAT");
     log_state.process = process;
+    log_state.json = format != NULL && strcmp(format, "json") == 0;
+}
+
+/* Writes `key=value key=value` as an object of strings. */
+static size_t line_to_json(const char *line, char *to, size_t size)
+{
+    size_t used = 0;
+    bool in_value = false;
+    to[used++] = '{';
+    to[used++] = '"';
+    for (const char *at = line; *at != '\0' && used < size - 16; at++) {
+        if (*at == '=' && !in_value) {
+            in_value = true;
+            memcpy(to + used, "\": \"", 4);
+            used += 4;
+        } else if (*at == ' ') {
+            in_value = false;
+            memcpy(to + used, "\", \"", 4);
+            used += 4;
+        } else if (*at == '"' || *at == '\\') {
+            to[used++] = '\\';
+            to[used++] = *at;
+        } else if ((unsigned char)*at >= 0x20) {
+            to[used++] = *at;
+        }
+    }
+    to[used++] = '"';
+    to[used++] = '}';
+    return used;
 }
 
 void log_line(const char *level, const char *event, const char *format, ...)
@@ -32,7 +65,7 @@ void log_line(const char *level, const char *event, const char *format, ...)
     }
     log_state.written++;
 
-    char line[512];
+    char line[768];
     int used = snprintf(line, sizeof line, "level=%s process=%s event=%s", level, log_state.process, event);
     if (log_state.dropped > 0)
         used += snprintf(line + used, sizeof line - (size_t)used, " dropped=%u", log_state.dropped);
@@ -46,6 +79,14 @@ void log_line(const char *level, const char *event, const char *format, ...)
     }
     if ((size_t)used > sizeof line - 2)
         used = (int)sizeof line - 2;
+    char json[2 * sizeof line];
+    if (log_state.json) {
+        size_t length = line_to_json(line, json, sizeof json);
+        json[length] = '\n';
+        if (write(STDERR_FILENO, json, length + 1) < 0)
+            return; /* nobody is left to tell */
+        return;
+    }
     line[used] = '\n';
     if (write(STDERR_FILENO, line, (size_t)used + 1) < 0)
         return; /* nobody is left to tell */

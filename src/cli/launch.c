@@ -7,6 +7,7 @@
 #include "cell/sweep.h"
 #include "cli/filter.h"
 #include "cli/level.h"
+#include "settings/keys.h"
 #include "wire/front_plan.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@
 enum { UID_BASE_LEAST = 1 << 30, UID_RANGE = 65536, UID_RANGES = 14000 };
 
 /* A worker's socket lies at 1000 and up, out of a script's way; the keeper holds up to twelve descriptors for each slot. */
+enum { KEYS_TEXT_MAX = 16 << 20 };
 enum { DESCRIPTORS_LEAST = 1024, DESCRIPTORS_SLOT = 21, DESCRIPTORS_OTHER = 64 };
 
 static int launch_fail(const char *what)
@@ -200,6 +202,7 @@ static int plans_write(struct launch *launch)
             .tmp_bytes = plan->tmp_bytes,
             .files_bytes = s->files_mb << 20,
             .notify = plan->notify,
+            .keys = s->keys[0] != '\0',
             .result_max = s->result_max,
             .stdout_max = s->stdout_max,
         };
@@ -314,12 +317,49 @@ int launch_keeper(const struct launch *launch, pid_t *ret_pid, int *ret_front, i
     return 0;
 }
 
-int launch_front(const struct launch *launch, int keeper, const int *listeners, uint32_t count, pid_t *ret_pid)
+int launch_front(const struct launch *launch, int keeper, const int *listeners, uint32_t count, pid_t *ret_pid, int *ret_news)
 {
-    int fds[2 + FRONT_LISTEN_MAX] = { keeper, launch->front_plan_fd };
+    int news[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, news) < 0)
+        return errno_fail("socketpair", "front's news");
+    OWN_FD ours = news[0];
+    OWN_FD its = news[1];
+    int fds[3 + FRONT_LISTEN_MAX] = { keeper, launch->front_plan_fd, its };
     for (uint32_t i = 0; i < count; i++)
-        fds[2 + i] = listeners[i];
-    return program_start(launch, "vivary-front", fds, 2 + count, ret_pid);
+        fds[3 + i] = listeners[i];
+    if (program_start(launch, "vivary-front", fds, 3 + count, ret_pid) != 0)
+        return 1;
+    *ret_news = fd_take(&ours);
+    return 0;
+}
+
+int launch_keys(const struct launch *launch, int *ret_fd)
+{
+    const char *path = launch->settings.keys;
+    static char text[KEYS_TEXT_MAX];
+    char error[KEYS_ERROR_ROOM];
+    *ret_fd = -1;
+    if (path[0] == '\0')
+        return 0;
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return errno_fail("fopen", path);
+    size_t length = fread(text, 1, sizeof text, file);
+    bool failed = ferror(file) != 0;
+    fclose(file);
+    if (failed || length == sizeof text) {
+        fprintf(stderr, "vivary: %s: %s\n", path, failed ? "it can't be read" : "it is larger than 16 MiB");
+        return 1;
+    }
+    struct keys keys = { 0 };
+    if (keys_parse(text, length, &keys, error) < 0) {
+        fprintf(stderr, "vivary: %s: %s\n", path, error);
+        return 1;
+    }
+    struct iovec part = { keys.at, keys.count * sizeof *keys.at };
+    *ret_fd = memory_file("keys", &part, 1);
+    keys_free(&keys);
+    return *ret_fd < 0;
 }
 
 /* Runs that a killed keeper has left: no namespace ended them. */

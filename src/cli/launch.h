@@ -31,8 +31,11 @@ int launch_prepare(struct launch *launch);
  * one byte with a socket, sent to it, is the keeper's end of another front's. */
 int launch_keeper(const struct launch *launch, pid_t *ret_pid, int *ret_front, int *ret_news);
 
-/* Starts a front on listening sockets; `keeper` stays the caller's. */
-int launch_front(const struct launch *launch, int keeper, const int *listeners, uint32_t count, pid_t *ret_pid);
+/* Starts a front on listening sockets; `keeper` stays the caller's. *ret_news takes keys, see FRONT_NEWS_FD. */
+int launch_front(const struct launch *launch, int keeper, const int *listeners, uint32_t count, pid_t *ret_pid, int *ret_news);
+
+/* Reads the file of keys, if there is one, into a memory file. 0 with *ret_fd (-1: there are none), or 1 with the reason printed. */
+int launch_keys(const struct launch *launch, int *ret_fd);
 
 /* Removes what a keeper that was killed has left: its runs and their folders, its cgroups. */
 void launch_clear(const struct launch *launch);

@@ -29,7 +29,7 @@ struct supervisor {
     int listeners[SETTINGS_LISTEN_MAX];
     char shown[SETTINGS_LISTEN_MAX][SETTINGS_PATH_MAX + 16];
     pid_t keeper, front;
-    int news;
+    int news, front_news;
     int signals;
     bool announced, stopping;
 };
@@ -57,13 +57,32 @@ static void announce(struct supervisor *supervisor)
     supervisor->announced = true;
 }
 
+/* Has the front take the keys as the file has them now. A file that is wrong changes nothing. */
+static int keys_send(const struct supervisor *supervisor)
+{
+    int file = -1;
+    if (launch_keys(&supervisor->launch, &file) != 0)
+        return 1;
+    OWN_FD keys = file;
+    return keys >= 0 && passing_send(supervisor->front_news, "K", 1, &keys, 1) < 0;
+}
+
+/* `keeper`: the front's end of its socket. */
+static int front_launch(struct supervisor *supervisor, int keeper)
+{
+    fd_close(&supervisor->front_news);
+    return launch_front(&supervisor->launch, keeper, supervisor->listeners, supervisor->launch.settings.listen_count, &supervisor->front,
+                        &supervisor->front_news) != 0 ||
+           keys_send(supervisor) != 0;
+}
+
 static int both_start(struct supervisor *supervisor)
 {
     int front_end;
     if (launch_keeper(&supervisor->launch, &supervisor->keeper, &front_end, &supervisor->news) != 0)
         return 1;
     OWN_FD keeper = front_end;
-    return launch_front(&supervisor->launch, keeper, supervisor->listeners, supervisor->launch.settings.listen_count, &supervisor->front);
+    return front_launch(supervisor, keeper);
 }
 
 /* Another front for the keeper that there is: its zygote stays warm, so this takes no longer than a front's start. */
@@ -76,7 +95,7 @@ static int front_start(struct supervisor *supervisor)
     OWN_FD of_keeper = sockets[1];
     if (passing_send(supervisor->news, "F", 1, &of_keeper, 1) < 0)
         return 1;
-    return launch_front(&supervisor->launch, of_front, supervisor->listeners, supervisor->launch.settings.listen_count, &supervisor->front);
+    return front_launch(supervisor, of_front);
 }
 
 /* Waits until `pid` is reaped, at most so long; then kills it. */
@@ -150,8 +169,11 @@ static int supervise(struct supervisor *supervisor)
         else if (watched[1].revents != 0)
             fd_close(&supervisor->news); /* the keeper's end follows as SIGCHLD */
         struct signalfd_siginfo signal;
-        while (read(supervisor->signals, &signal, sizeof signal) == sizeof signal)
-            supervisor->stopping |= signal.ssi_signo != SIGCHLD;
+        while (read(supervisor->signals, &signal, sizeof signal) == sizeof signal) {
+            supervisor->stopping |= signal.ssi_signo != SIGCHLD && signal.ssi_signo != SIGHUP;
+            if (signal.ssi_signo == SIGHUP)
+                log_line(keys_send(supervisor) == 0 ? "info" : "error", "reload", "keys=%.200s", supervisor->launch.settings.keys);
+        }
 
         int status;
         pid_t pid;
@@ -183,10 +205,21 @@ static int supervise(struct supervisor *supervisor)
     return 0;
 }
 
+/* Without keys, an address beyond this machine serves whoever reaches it. */
+static void open_warn(const struct supervisor *supervisor)
+{
+    const struct settings *settings = &supervisor->launch.settings;
+    for (uint32_t i = 0; i < settings->listen_count && settings->keys[0] == '\0'; i++) {
+        const char *shown = supervisor->shown[i];
+        if (strncmp(shown, "unix:", 5) != 0 && strncmp(shown, "127.", 4) != 0 && strncmp(shown, "[::1]", 5) != 0)
+            log_line("warning", "open_to_everybody", "listen=%s mend=--keys", shown);
+    }
+}
+
 int serve_main(int argc, char **argv)
 {
     static struct supervisor supervisor; /* large, and one for the process */
-    supervisor.news = -1;
+    supervisor.news = supervisor.front_news = -1;
     int r = settings_from_arguments(&supervisor.launch.settings, argc, argv);
     if (r != 0)
         return r < 0 ? 0 : r; /* --help was answered, or an error was printed */
@@ -195,6 +228,7 @@ int serve_main(int argc, char **argv)
     sigemptyset(&signals);
     sigaddset(&signals, SIGCHLD);
     sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
     sigaddset(&signals, SIGINT);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     supervisor.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -202,9 +236,15 @@ int serve_main(int argc, char **argv)
         perror("vivary: signalfd");
         return 1;
     }
+    int keys = -1;
+    if (launch_keys(&supervisor.launch, &keys) != 0)
+        return 1; /* the file is wrong: said before anything is started */
+    fd_close(&keys);
+    setenv("VIVARY_LOG_FORMAT", supervisor.launch.settings.log_format, 1); /* for the processes that are started, too: log.h */
     log_start("vivary");
     if (listeners_open(&supervisor) != 0 || launch_prepare(&supervisor.launch) != 0)
         return 1;
+    open_warn(&supervisor);
     int status = supervise(&supervisor);
     if (supervisor.keeper != 0 || supervisor.front != 0)
         both_stop(&supervisor, 0);

@@ -3,6 +3,7 @@
 #define VIVARY_FRONT_FRONT_H
 
 #include "base/fault.h"
+#include "front/caller.h"
 #include "front/denied.h"
 #include "front/run_request.h"
 #include "wire/died.h"
@@ -16,7 +17,17 @@
 #include <stdint.h>
 
 /* What an event of the front's epoll is about. */
-enum watch_kind { WATCH_KEEPER, WATCH_SIGNALS, WATCH_HTTP, WATCH_CLIENT, WATCH_SOCKET, WATCH_STDOUT, WATCH_STDERR, WATCH_DENIED };
+enum watch_kind {
+    WATCH_KEEPER,
+    WATCH_SIGNALS,
+    WATCH_NEWS,
+    WATCH_HTTP,
+    WATCH_CLIENT,
+    WATCH_SOCKET,
+    WATCH_STDOUT,
+    WATCH_STDERR,
+    WATCH_DENIED
+};
 
 struct watch {
     enum watch_kind kind;
@@ -52,7 +63,10 @@ struct call {
     uint64_t counted;    /* bytes of its body, in the front's sum */
     uint64_t give_up_ns; /* while queued */
     struct worker *worker;
-    struct call *next; /* in the queue */
+    struct caller *caller;
+    const char *authorization; /* only while it is routed */
+    uint32_t retry_s;          /* of a 429 or 503, when to try again; 0: in a second */
+    struct call *next;         /* in the queue */
     unsigned status;
     char *answer; /* malloc'ed */
     size_t answer_length;
@@ -81,7 +95,8 @@ struct worker {
     int fds[READY_FDS];
     struct watch watches[READY_FDS];
     struct call *call;
-    size_t sent; /* of header and script */
+    struct caller *caller; /* whose run it is, also once nobody waits for it */
+    size_t sent;           /* of header and script */
     struct frame_header header;
     size_t header_have;
     uint64_t exit_by_ns; /* once the result is there; 0 before */
@@ -107,12 +122,14 @@ struct record {
 struct front {
     struct front_plan plan;
     void *filter; /* plan.filter_length instructions */
-    int epoll, keeper, signals;
-    struct watch keeper_watch, signals_watch, http_watch;
+    int epoll, keeper, signals, news;
+    struct watch keeper_watch, signals_watch, http_watch, news_watch;
     struct worker *workers;
     struct record *records; /* for the keeper, once its socket is full */
     size_t records_used, records_room;
-    struct call *queue_head, *queue_tail;
+    struct keyring ring;
+    struct caller *waiting; /* those with calls in the queue */
+    uint64_t pass;          /* of the last whose turn it was */
     uint32_t queued, running;
     struct run_limits most; /* that a request may ask for */
     uint64_t bodies;        /* bytes of the bodies that are here */

@@ -124,13 +124,17 @@ static enum MHD_Result answer_send(struct call *call, struct MHD_Connection *mhd
     else
         response = MHD_create_response_from_buffer(sizeof NO_MEMORY - 1, (char *)NO_MEMORY, MHD_RESPMEM_PERSISTENT);
     if (response == NULL)
-        return MHD_NO;   /* closes the connection */
+        return MHD_NO; /* closes the connection */
+    char retry[16];
+    snprintf(retry, sizeof retry, "%u", call->retry_s > 0 ? call->retry_s : 1);
     call->answer = NULL; /* the response's now */
     MHD_add_response_header(response, "Content-Type", call->type != NULL ? call->type : "application/json");
     if (call->allow != NULL)
         MHD_add_response_header(response, "Allow", call->allow);
     if (call->status == 503 || call->status == 429)
-        MHD_add_response_header(response, "Retry-After", "1");
+        MHD_add_response_header(response, "Retry-After", retry);
+    if (call->status == 401)
+        MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (call->closes)
         MHD_add_response_header(response, "Connection", "close");
     connection_time(mhd, call->front->plan.request_ms); /* to take the answer in */
@@ -232,7 +236,9 @@ static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, 
         call->closes = true; /* what follows can't be trusted to be a request */
         return call;
     }
+    call->authorization = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Authorization");
     call_route(call, method, url);
+    call->authorization = NULL;
     const char *length = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Content-Length");
     const char *accept = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Accept");
     call->stream = call->kind == CALL_RUN && accept != NULL && strcasestr(accept, "text/event-stream") != NULL;
@@ -308,7 +314,8 @@ static void request_completed(void *cls, struct MHD_Connection *mhd, void **cont
 static int connections_bound(struct front *front, struct fault *why)
 {
     const struct front_plan *plan = &front->plan;
-    uint64_t kept = FRONT_LISTEN_FD + plan->listeners * (1 + DAEMON_FDS) + (uint64_t)plan->slots * READY_FDS + PASSING_FDS_MAX + SPARE_FDS;
+    uint64_t kept =
+        FRONT_LISTEN_FD + plan->listeners * (1 + DAEMON_FDS) + (uint64_t)plan->slots * (READY_FDS + 1) + PASSING_FDS_MAX + SPARE_FDS;
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) < 0)
         return fault_set(why, errno, "getrlimit", "NOFILE");

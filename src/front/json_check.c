@@ -172,6 +172,8 @@ static int keys_sort_order(const void *left, const void *right)
 
 bool json_key_is(struct json_slice key, const char *name)
 {
+    if (key.at == NULL)
+        return false;
     const unsigned char *at = (const unsigned char *)key.at, *end = at + key.length;
     for (; at < end; name++)
         if (*name == '\0' || point_take(&at, (size_t)(end - at)) != (unsigned char)*name)
@@ -563,9 +565,9 @@ enum json_verdict json_check(const char *text, size_t length, const struct json_
     return verdict;
 }
 
-void json_each(struct json_slice value, json_member *member, void *context)
+enum json_verdict json_each(struct json_slice value, json_member *member, void *context)
 {
     const struct json_rules rules = { .depth_max = UINT32_MAX };
     struct json_error ignored;
-    json_check(value.at, value.length, &rules, member, context, &ignored);
+    return json_check(value.at, value.length, &rules, member, context, &ignored);
 }

@@ -42,8 +42,9 @@ typedef void json_member(void *context, struct json_slice key, struct json_slice
 enum json_verdict json_check(const char *text, size_t length, const struct json_rules *rules, json_member *member, void *context,
                              struct json_error *ret_error);
 
-/* The members or elements of a value inside a text that was checked already. Nothing happens if it is neither object nor array. */
-void json_each(struct json_slice value, json_member *member, void *context);
+/* The members or elements of a value inside a text that was checked already. Nothing happens if it is neither object nor array. JSON_OK,
+ * or JSON_NO_MEMORY, and some weren't shown. */
+enum json_verdict json_each(struct json_slice value, json_member *member, void *context);
 
 /* Whether the escaped key is `name` (plain ASCII) once decoded. */
 bool json_key_is(struct json_slice key, const char *name);

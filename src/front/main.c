@@ -90,6 +90,37 @@ static void client_left(struct front *front, struct call *call)
     http_resume(call);
 }
 
+/* Keys, from who started this process: it has judged them. */
+static void keys_receive(struct front *front)
+{
+    char word;
+    int fds[PASSING_FDS_MAX];
+    size_t count = 0;
+    ssize_t got = passing_receive(front->news, &word, 1, fds, &count);
+    if (got == 0)
+        epoll_ctl(front->epoll, EPOLL_CTL_DEL, front->news, NULL); /* nobody will send others; the end comes by a signal */
+    if (got != 1 || word != 'K' || count != 1) {
+        for (size_t i = 0; got > 0 && i < count; i++)
+            close(fds[i]);
+        return;
+    }
+    OWN_FD file = fds[0];
+    struct keys keys = { 0 };
+    off_t size = lseek(file, 0, SEEK_END);
+    bool whole =
+        size >= 0 && size % (off_t)sizeof *keys.at == 0 && size / (off_t)sizeof *keys.at <= KEYS_MAX && lseek(file, 0, SEEK_SET) == 0;
+    if (whole && size > 0)
+        keys.at = malloc((size_t)size);
+    if (keys.at != NULL)
+        whole = read(file, keys.at, (size_t)size) == size;
+    keys.count = whole ? (uint32_t)(size / (off_t)sizeof *keys.at) : 0;
+    if (!whole || (size > 0 && keys.at == NULL) || keyring_replace(&front->ring, &keys) < 0)
+        log_line("error", "keys_lost", "bytes=%lld", (long long)size); /* those before stay */
+    else
+        log_line("info", "keys_taken", "count=%u", front->ring.keys.count);
+    keys_free(&keys);
+}
+
 static int front_prepare(struct front *front, struct fault *why)
 {
     if (pread(FRONT_PLAN_FD, &front->plan, sizeof front->plan, 0) != sizeof front->plan || front->plan.version != FRONT_PLAN_VERSION ||
@@ -153,9 +184,13 @@ static int front_prepare(struct front *front, struct fault *why)
     front->keeper_watch.kind = WATCH_KEEPER;
     front->signals_watch.kind = WATCH_SIGNALS;
     front->http_watch.kind = WATCH_HTTP;
+    front->news_watch.kind = WATCH_NEWS;
+    front->ring.asked = front->plan.keys != 0;
     struct epoll_event of_keeper = { .events = EPOLLIN, .data.ptr = &front->keeper_watch };
     struct epoll_event of_signals = { .events = EPOLLIN, .data.ptr = &front->signals_watch };
-    if (epoll_ctl(front->epoll, EPOLL_CTL_ADD, front->keeper, &of_keeper) < 0 ||
+    struct epoll_event of_news = { .events = EPOLLIN, .data.ptr = &front->news_watch };
+    if (epoll_ctl(front->epoll, EPOLL_CTL_ADD, front->news, &of_news) < 0 ||
+        epoll_ctl(front->epoll, EPOLL_CTL_ADD, front->keeper, &of_keeper) < 0 ||
         epoll_ctl(front->epoll, EPOLL_CTL_ADD, front->signals, &of_signals) < 0)
         return fault_set(why, errno, "epoll_ctl", "front");
     int r = http_start(front, why);
@@ -172,6 +207,9 @@ static void event_handle(struct front *front, const struct watch *watch)
     case WATCH_SIGNALS:
         stop_begin(front);
         break;
+    case WATCH_NEWS:
+        keys_receive(front);
+        break;
     case WATCH_HTTP:
         break; /* its turn comes in each round */
     case WATCH_CLIENT:
@@ -184,7 +222,7 @@ static void event_handle(struct front *front, const struct watch *watch)
 
 int main(void)
 {
-    struct front front = { .keeper = FRONT_KEEPER_FD };
+    struct front front = { .keeper = FRONT_KEEPER_FD, .news = FRONT_NEWS_FD };
     struct fault why = { 0 };
     log_start("front");
     if (front_prepare(&front, &why) < 0) {

@@ -69,7 +69,7 @@ static enum run_status status_read(struct json_slice value)
 static uint64_t number_read(struct json_slice value)
 {
     uint64_t number = 0;
-    for (size_t i = 0; i < value.length && i < 18 && value.at[i] >= '0' && value.at[i] <= '9'; i++)
+    for (size_t i = 0; i < value.length && i < 15 && /* so that no unit makes it overflow */ value.at[i] >= '0' && value.at[i] <= '9'; i++)
         number = number * 10 + (uint64_t)(value.at[i] - '0');
     return number;
 }
@@ -121,7 +121,8 @@ static void limit_set(struct report *r, enum run_status status, const char *name
     r->limit_used = used;
 }
 
-/* The first cause that is known wins: what the keeper did, what the kernel did, what the worker says. */
+/* The first cause that is known wins: what the keeper did, what the worker says of a script that has ended, what the kernel did to one that
+ * hasn't. A process that is killed after its report was whole has done its work; its signal is told. */
 static void cause_find(struct report *r, const struct ending *ending, bool told)
 {
     const struct run_limits *limits = &r->call->limits;
@@ -145,13 +146,14 @@ static void cause_find(struct report *r, const struct ending *ending, bool told)
     else if (signalled && (r->signal == SIGKILL || r->signal == SIGXCPU) && cpu_us / 10 >= limits->cpu_ms * NEARLY_PERCENT)
         limit_set(r, RUN_CPU_LIMIT, "cpu_ms", limits->cpu_ms, cpu_us); /* RLIMIT_CPU */
     else if (signalled && r->signal == SIGXFSZ)
-        limit_set(r, RUN_DISK_LIMIT, "disk_mb", r->front->plan.tmp_bytes / MIB, 0);
+        limit_set(r, RUN_DISK_LIMIT, "disk_mb", r->front->plan.tmp_bytes / MIB, r->front->plan.tmp_bytes * 1000 / MIB);
     else if (signalled)
         r->status = RUN_SIGNAL;
     else if (r->worker->too_large)
-        limit_set(r, RUN_OUTPUT_LIMIT, "result_kb", r->front->plan.result_max >> 10, r->worker->header.length * 1000 >> 10);
+        limit_set(r, RUN_OUTPUT_LIMIT, "result_kb", r->front->plan.result_max >> 10, (r->worker->header.length >> 10) * 1000);
     else
         r->status = RUN_EXIT;
+    r->words.exit_code &= 0xff;
     r->has_code = r->signal == 0 && (told || (ending->died && ending->why == DIED_EXITED && WIFEXITED(ending->status)));
     if (!told && r->has_code)
         r->words.exit_code = (uint64_t)WEXITSTATUS(ending->status);

@@ -1,4 +1,5 @@
 /* What is asked for. */
+#include "base/clock.h"
 #include "front/answer.h"
 #include "front/front.h"
 #include "front/request.h"
@@ -23,6 +24,8 @@ void call_problem(struct call *call, const struct problem *problem)
 static const char *code_of(unsigned status)
 {
     switch (status) {
+    case 401:
+        return "unauthorized";
     case 404:
         return "not_found";
     case 405:
@@ -33,6 +36,8 @@ static const char *code_of(unsigned status)
         return "unsupported_media_type";
     case 500:
         return "internal";
+    case 429:
+        return "rate_limited";
     case 503:
         return "queue_full";
     default:
@@ -82,6 +87,17 @@ static void ready_say(struct call *call)
         call_say(call, 200, front->plan.ready);
 }
 
+/* Where runs are sent to, and what tells of them, is for those who have a key, if there are keys. */
+static bool caller_know(struct call *call)
+{
+    call->caller = keyring_find(&call->front->ring, call->authorization);
+    if (call->caller == NULL)
+        call_fail(call, 401, "An API key is needed: Authorization: Bearer TOKEN");
+    else
+        call->caller->calls++;
+    return call->caller != NULL;
+}
+
 /* Decides at the headers what can be decided then. What stays in CALL_READING is a POST to /execute. */
 void call_route(struct call *call, const char *method, const char *path)
 {
@@ -93,12 +109,16 @@ void call_route(struct call *call, const char *method, const char *path)
         call->body.most = call->front->plan.run_body_max;
     }
     if (length == 8 && strncmp(path, "/execute", 8) == 0) {
-        if (strcmp(method, "POST") == 0)
+        if (strcmp(method, "POST") == 0) {
+            caller_know(call);
             return;
+        }
         call->allow = "POST";
     } else if (length == 7 && strncmp(path, "/v1/run", 7) == 0) {
-        if (strcmp(method, "POST") == 0)
+        if (strcmp(method, "POST") == 0) {
+            caller_know(call);
             return;
+        }
         call->allow = "POST";
     } else if (length == 8 && strncmp(path, "/healthz", 8) == 0) {
         if (is_read(method)) {
@@ -165,7 +185,7 @@ static unsigned script_take(struct call *call)
     }
     struct run_request request;
     struct problem problem;
-    unsigned status = run_request_parse(body, call->body.used, &call->front->most, &request, &problem);
+    unsigned status = run_request_parse(body, call->body.used, &call->limits, &request, &problem);
     if (status == 0 && strcmp(request.runtime, "default") != 0)
         status = problem_set(&problem, 404, "unknown_runtime", "runtime", "There is no runtime '%s'; there is default", request.runtime);
     if (status != 0) {
@@ -179,6 +199,26 @@ static unsigned script_take(struct call *call)
     call->script_length = call->body.used;
     call->body = (struct buffer) { 0 };
     return 0;
+}
+
+static uint64_t lower(uint64_t most, uint64_t of_key)
+{
+    return of_key > 0 && of_key < most ? of_key : most;
+}
+
+/* The most that a caller's runs may have. */
+static struct run_limits limits_of(const struct front *front, const struct caller *caller)
+{
+    const struct run_limits *most = &front->most;
+    const struct key *key = &caller->key;
+    return (struct run_limits) {
+        .wall_ms = lower(most->wall_ms, key->wall_ms),
+        .cpu_ms = lower(most->cpu_ms, key->cpu_ms),
+        .memory_mb = lower(most->memory_mb, key->memory_mb),
+        .output_kb = lower(most->output_kb, key->output_kb),
+        .files_mb = lower(most->files_mb, key->files_mb),
+        .processes = lower(most->processes, key->processes),
+    };
 }
 
 void call_start(struct call *call)
@@ -196,8 +236,14 @@ void call_start(struct call *call)
         return;
     }
 #endif
+    call->limits = limits_of(front, call->caller);
     if (script_take(call) != 0)
         return;
+    call->retry_s = caller_admit(call->caller, clock_ns());
+    if (call->retry_s > 0) {
+        call_fail(call, 429, "This key has sent more runs than it may: try again later");
+        return;
+    }
     snprintf(call->id, sizeof call->id, "run_%016llx", (unsigned long long)(front->id_base + front->ids++ * ID_STEP));
     if (front->stopping) {
         call_fail(call, 503, "Service is stopping");
@@ -207,7 +253,8 @@ void call_start(struct call *call)
     queue_add(front, call);
     queue_serve(front);
     /* A free slot whose worker is still on its way is a place as well: counted are those that wait beyond all slots. */
-    if (call->state == CALL_QUEUED && front->queued + front->running > front->plan.slots + front->plan.queue_max) {
+    const struct caller *caller = call->caller;
+    if (call->state == CALL_QUEUED && caller->queued + caller->running > front->plan.slots + front->plan.queue_max) {
         queue_remove(front, call);
         call_fail(call, 503, "Service is busy: try again later");
     }
@@ -218,6 +265,10 @@ void call_free(struct call *call)
     buffer_free(&call->body);
     buffer_free(&call->events);
     call->front->bodies -= call->counted;
+    if (call->caller != NULL) {
+        call->caller->calls--;
+        caller_settle(call->caller);
+    }
     free(call->script);
     free(call->answer);
     free(call);

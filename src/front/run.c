@@ -164,24 +164,22 @@ static int script_send(struct worker *worker)
 
 static void taken_tell(struct front *front, const struct worker *worker, const struct call *call)
 {
+    const struct run_limits *limits = &call->limits;
     struct taken taken = { .kind = WIRE_TAKEN,
                            .slot = worker->slot,
                            .generation = worker->generation,
-                           .deadline_ns = call->started_ns + front->plan.deadline_ms * NS_PER_MS };
-    if (call->kind == CALL_RUN) {
-        taken.deadline_ns = call->started_ns + call->limits.wall_ms * NS_PER_MS;
-        taken.memory_bytes = call->limits.memory_mb << 20;
-        taken.cpu_ms = (uint32_t)call->limits.cpu_ms;
-        taken.processes = (uint32_t)call->limits.processes;
-        taken.wants_usage = 1;
-    }
+                           .deadline_ns = call->started_ns + limits->wall_ms * NS_PER_MS,
+                           .memory_bytes = limits->memory_mb << 20,
+                           .cpu_ms = (uint32_t)limits->cpu_ms,
+                           .processes = (uint32_t)limits->processes,
+                           .wants_usage = call->kind == CALL_RUN };
     keeper_tell(front, &taken, sizeof taken);
 }
 
 int run_start(struct front *front, struct worker *worker, struct call *call)
 {
     bool run = call->kind == CALL_RUN;
-    uint64_t output_most = run ? call->limits.output_kb << 10 : front->plan.stdout_max;
+    uint64_t output_most = call->limits.output_kb == front->most.output_kb ? front->plan.stdout_max : call->limits.output_kb << 10;
     worker->call = call;
     worker->sent = worker->header_have = 0;
     worker->exit_by_ns = 0;
@@ -215,6 +213,8 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
             worker->refused = true;
     }
     worker->state = WORKER_RUNNING;
+    worker->caller = call->caller;
+    worker->caller->running++;
     call->worker = worker;
     call->state = CALL_RUNNING;
     front->running++;
@@ -296,6 +296,9 @@ static void run_end(struct front *front, struct worker *worker, bool died, const
     worker->call = NULL;
     worker->state = WORKER_ENDING;
     front->running--;
+    worker->caller->running--;
+    caller_settle(worker->caller);
+    worker->caller = NULL;
     if (call != NULL) {
         pipes_drain(front, worker);
         call->worker = NULL;
@@ -449,7 +452,7 @@ void run_used(struct front *front, const struct used *used)
 
 void run_died(struct front *front, struct worker *worker, const struct died *died)
 {
-    struct ending ending = { .died = true, .why = DIED_EXITED };
+    struct ending ending = { .died = true, .why = DIED_DONE }; /* nobody knows of what */
     if (died != NULL)
         ending = (struct ending) { .died = true, .why = died->why, .status = died->status, .usage = died->usage };
     if (worker->state == WORKER_RUNNING) {

@@ -69,6 +69,13 @@ static void field_unknown(struct parse *p, const char *of, struct json_slice key
         problem_set(p->problem, 400, "bad_request", name, "There is no field '%s' in %s; there are %s", name, of, known);
 }
 
+/* Shows the parts of a value to `member`: all of them, or there is a problem. */
+static void each_read(struct parse *p, struct json_slice value, json_member *member)
+{
+    if (json_each(value, member, p) != JSON_OK && p->problem->status == 0)
+        problem_set(p->problem, 500, "internal", "", "Out of memory while reading the request body");
+}
+
 /* --- paths */
 
 /* Whether `text` names something below the working folder, and nothing above it or twice. NULL, or what is wrong with it. */
@@ -185,7 +192,7 @@ static void file_element(void *context, struct json_slice key, struct json_slice
     else if (value.at[0] != '{')
         refuse(p, p->where, "must be an object with path and content");
     else
-        json_each(value, file_member, p);
+        each_read(p, value, file_member);
     snprintf(param, sizeof param, "%s.path", p->where);
     if (p->problem->status == 0 && (p->path.at == NULL || !is_string(p->path)))
         refuse(p, param, "must be a string");
@@ -224,7 +231,7 @@ static void files_check(struct parse *p, struct json_slice value)
         problem_set(p->problem, 500, "internal", "", "Out of memory while reading the request body");
         return;
     }
-    json_each(value, file_element, p);
+    each_read(p, value, file_element);
     if (p->problem->status == 0)
         paths_compare(p);
     for (size_t i = 0; i < p->path_count; i++)
@@ -282,6 +289,8 @@ static void env_member(void *context, struct json_slice key, struct json_slice v
     snprintf(p->where, sizeof p->where, "env.%s", shown);
     p->count++;
     p->bytes += length;
+    if (name == NULL && p->problem->status == 0)
+        problem_set(p->problem, 500, "internal", "", "Out of memory while reading the request body");
     if (name != NULL && (length == 0 || memchr(name, '=', length) != NULL || memchr(name, '\0', length) != NULL))
         refuse(p, p->where, "has a name that is empty, or holds '=' or a NUL character");
     free(name);
@@ -322,7 +331,7 @@ static void each_check(struct parse *p, const char *name, char opens, const char
     if (value.at[0] != opens)
         refuse(p, name, kind);
     else
-        json_each(value, member, p);
+        each_read(p, value, member);
 }
 
 /* --- limits */
@@ -366,7 +375,7 @@ static void limit_member(void *context, struct json_slice key, struct json_slice
     uint64_t most = *(const uint64_t *)((const char *)p->most + LIMITS[i].field), asked = limit_read(value);
     char param[48], detail[96];
     snprintf(param, sizeof param, "limits.%s", LIMITS[i].name);
-    if (value.length > 18 && value.at[0] >= '1' && value.at[0] <= '9' && value.at[strspn(value.at, "0123456789")] != '.')
+    if (value.length > 18 && value.at[0] >= '1' && value.at[0] <= '9' && strspn(value.at, "0123456789") == value.length)
         asked = UINT64_MAX; /* larger than anything here */
     snprintf(detail, sizeof detail, "must be a whole number from %llu to %llu", (unsigned long long)LIMITS[i].least,
              (unsigned long long)most);
@@ -476,6 +485,8 @@ static void field_member(void *context, struct json_slice key, struct json_slice
 {
     struct parse *p = context;
     size_t i = 0;
+    if (key.at == NULL)
+        return; /* an element: the request is an array, and refused for that */
     while (i < sizeof FIELDS / sizeof *FIELDS && !json_key_is(key, FIELDS[i].name))
         i++;
     if (p->problem->status != 0)

@@ -164,7 +164,8 @@ static void run_limit(struct keeper *keeper, const struct taken *taken)
     memory = memory == 0 || memory > plan->memory_bytes ? plan->memory_bytes : memory;
     processes = processes == 0 || processes > plan->processes ? plan->processes : processes;
     slot->cpu_ms = taken->cpu_ms == 0 || taken->cpu_ms > plan->cpu_ms ? plan->cpu_ms : taken->cpu_ms;
-    usage_begin(keeper, taken->slot);
+    if (slot->wants_usage)
+        usage_begin(keeper, taken->slot);
     if (slot_limit(keeper, taken->slot, memory, processes, &why) < 0)
         log_fault("limit_failed", &why); /* the operator's holds on, and the worker's own */
 }
@@ -206,8 +207,7 @@ static void front_read(struct keeper *keeper)
                     slot->deadline_ns = taken.deadline_ns < latest ? taken.deadline_ns : latest;
                     slot->cpu_base_ns = group_cpu_ns(keeper, slot);
                     slot->wants_usage = taken.wants_usage != 0;
-                    if (slot->wants_usage)
-                        run_limit(keeper, &taken);
+                    run_limit(keeper, &taken);
                     watcher_tell(keeper, taken.slot);
                 }
             } else if (message.kind == WIRE_DONE && done_valid(&message, (size_t)got, &bounds, &done)) {

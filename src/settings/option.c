@@ -35,6 +35,8 @@ static const struct option_rule {
     TEXT("python", python, "/usr/bin/python3", "the interpreter, any CPython from 3.9 on, also of a venv"),
     TEXT("preload", preload, "numpy,pandas", "packages that are imported ahead, with commas between"),
     TEXT("share", share, "", "a folder that scripts see, read-only, as /app"),
+    TEXT("keys", keys, "", "a file of API keys (docs/operations.md); empty: whoever reaches the service may use it"),
+    TEXT("log-format", log_format, "logfmt", "of the log's lines: logfmt or json"),
     TEXT("level", level, "auto", "isolation that is demanded: auto (the strongest that the host allows), full or contained"),
     NUMBER("slots", slots, 1, 16, 1024, "runs at once; each has a worker waiting"),
     NUMBER("queue-max", queue_max, 0, 256, 65536, "runs that may wait for a slot; more are answered 503"),
@@ -127,6 +129,10 @@ int settings_set(struct settings *settings, const char *name, const char *value,
     }
     if (strcmp(name, "level") == 0 && strcmp(value, "auto") != 0 && strcmp(value, "full") != 0 && strcmp(value, "contained") != 0) {
         snprintf(error, OPTION_ERROR_MAX, "level takes auto, full or contained, not '%.60s'", value);
+        return -1;
+    }
+    if (strcmp(name, "log-format") == 0 && strcmp(value, "logfmt") != 0 && strcmp(value, "json") != 0) {
+        snprintf(error, OPTION_ERROR_MAX, "log-format takes logfmt or json, not '%.60s'", value);
         return -1;
     }
     if (strcmp(name, "python") == 0 && value[0] != '/') {

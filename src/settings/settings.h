@@ -15,6 +15,8 @@ struct settings {
     char preload[SETTINGS_PATH_MAX]; /* names with commas between; default: numpy,pandas; empty: nothing */
     char share[SETTINGS_PATH_MAX];   /* a folder that scripts see read-only as /app; default: empty, an empty one */
     char level[16];                  /* auto, full or contained */
+    char keys[SETTINGS_PATH_MAX];    /* a file of API keys; default: empty, none are asked for */
+    char log_format[16];             /* logfmt or json */
     uint64_t slots;                  /* runs at once; each slot holds a waiting worker */
     uint64_t queue_max;              /* runs that may wait for a slot */
     uint64_t connections_max;

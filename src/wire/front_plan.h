@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <stdint.h>
 
-enum { FRONT_KEEPER_FD = 3, FRONT_PLAN_FD = 4, FRONT_LISTEN_FD = 5, FRONT_LISTEN_MAX = 16 };
+enum { FRONT_KEEPER_FD = 3, FRONT_PLAN_FD = 4, FRONT_NEWS_FD = 5, FRONT_LISTEN_FD = 6, FRONT_LISTEN_MAX = 16 };
 enum { FRONT_PLAN_VERSION = 3, FRONT_READY_MAX = 2048 };
 
 struct front_plan {
@@ -27,7 +27,7 @@ struct front_plan {
     uint64_t run_body_max;    /* the same for /v1/run, which carries files */
     uint64_t cpu_ms, memory_bytes, tmp_bytes, files_bytes; /* of one run */
     uint32_t notify;                                       /* each worker's socket brings the listener of its filter */
-    uint32_t reserved;
+    uint32_t keys;               /* a call needs one; they come over FRONT_NEWS_FD: a byte 'K' with a memory file of struct key */
     char python[32];             /* its version */
     char isolation[16];          /* the level's name */
     uint64_t result_max;         /* bytes of a result's JSON */

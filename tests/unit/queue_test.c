@@ -17,6 +17,7 @@ struct bench {
     struct front front;
     struct worker workers[SLOTS];
     struct call calls[CALLS];
+    struct caller other;
 };
 
 /* What run.c, route.c and http.c do to a call and a worker, as far as the queue sees it. A worker of generation 0 has ended while it
@@ -31,6 +32,7 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     worker->call = call;
     call->worker = worker;
     call->state = CALL_RUNNING;
+    call->caller->running++;
     front->running++;
     return 0;
 }
@@ -55,6 +57,8 @@ static int bench_make(void **state)
         return -1;
     bench->front.workers = bench->workers;
     bench->front.plan = (struct front_plan) { .slots = SLOTS, .request_ms = 1000, .deadline_ms = 2000 };
+    for (int i = 0; i < CALLS; i++)
+        bench->calls[i].caller = &bench->front.ring.everybody;
     *state = bench;
     return 0;
 }
@@ -107,8 +111,7 @@ static void the_worker_that_waited_longest_is_taken(void **state)
     assert_ptr_equal(bench->calls[1].worker, &bench->workers[3]);
     assert_ptr_equal(bench->calls[2].worker, &bench->workers[0]);
     assert_int_equal(bench->front.queued, 0);
-    assert_null(bench->front.queue_head);
-    assert_null(bench->front.queue_tail);
+    assert_null(bench->front.waiting);
 }
 
 static void a_worker_that_ended_while_it_waited_costs_a_call_nothing(void **state)
@@ -153,7 +156,7 @@ static void a_lone_call_whose_worker_had_ended_is_the_tail_too(void **state)
     bench->workers[0].generation = 0;
     queue_add(&bench->front, &bench->calls[0]);
     queue_serve(&bench->front);
-    assert_ptr_equal(bench->front.queue_tail, &bench->calls[0]);
+    assert_ptr_equal(bench->front.ring.everybody.tail, &bench->calls[0]);
 }
 
 static void a_call_can_leave_from_anywhere(void **state)
@@ -162,6 +165,8 @@ static void a_call_can_leave_from_anywhere(void **state)
         struct bench *bench = *state;
         memset(bench->workers, 0, sizeof bench->workers);
         memset(bench->calls, 0, sizeof bench->calls);
+        for (int i = 0; i < CALLS; i++)
+            bench->calls[i].caller = &bench->front.ring.everybody;
         for (int i = 0; i < 3; i++)
             queue_add(&bench->front, &bench->calls[i]);
         queue_remove(&bench->front, &bench->calls[gone]);
@@ -180,7 +185,8 @@ static void a_call_can_leave_from_anywhere(void **state)
                 assert_null(bench->calls[i].worker);
         }
         assert_int_equal(bench->front.queued, 0);
-        assert_null(bench->front.queue_tail);
+        assert_null(bench->front.ring.everybody.tail);
+        assert_null(bench->front.waiting);
     }
 }
 
@@ -204,12 +210,140 @@ static void a_call_that_waited_too_long_is_told_so(void **state)
     assert_int_equal(bench->front.queued, 0);
 }
 
+/* Each of four rounds has one free worker; who gets it? */
+static void turns_take(struct bench *bench, int rounds)
+{
+    for (int i = 0; i < rounds; i++) {
+        worker_waits(bench, 0, 1);
+        queue_serve(&bench->front);
+        bench->workers[0].call->caller->running--;
+        bench->front.running--;
+    }
+}
+
+static void a_caller_with_many_calls_delays_another_by_one_run_at_most(void **state)
+{
+    struct bench *bench = *state;
+    enum { MANY = 1000 };
+    struct call *many = calloc(MANY, sizeof *many);
+    assert_non_null(many);
+    for (int i = 0; i < MANY; i++) {
+        many[i].caller = &bench->front.ring.everybody;
+        queue_add(&bench->front, &many[i]);
+    }
+    turns_take(bench, 3); /* it has had its turns before the other comes, and gains nothing by that */
+    bench->calls[0].caller = bench->calls[1].caller = &bench->other;
+    queue_add(&bench->front, &bench->calls[0]);
+    queue_add(&bench->front, &bench->calls[1]);
+    turns_take(bench, 2);
+    assert_int_equal(bench->calls[0].state, CALL_RUNNING);
+    turns_take(bench, 2);
+    assert_int_equal(bench->calls[1].state, CALL_RUNNING);
+    assert_int_equal(bench->front.queued, MANY - 5);
+    free(many);
+}
+
+static void turns_are_by_share(void **state)
+{
+    struct bench *bench = *state;
+    enum { EACH = 40 };
+    struct call *calls = calloc(2 * EACH, sizeof *calls);
+    assert_non_null(calls);
+    bench->other.key.share = 3;
+    bench->front.ring.everybody.key.share = 1;
+    for (int i = 0; i < 2 * EACH; i++) {
+        calls[i].caller = i < EACH ? &bench->front.ring.everybody : &bench->other;
+        queue_add(&bench->front, &calls[i]);
+    }
+    turns_take(bench, 40);
+    assert_in_range(EACH - bench->other.queued, 29, 31);
+    assert_int_equal(bench->front.queued, 2 * EACH - 40);
+    free(calls);
+}
+
+static void a_caller_at_its_bound_lets_others_go_first(void **state)
+{
+    struct bench *bench = *state;
+    bench->front.ring.everybody.key.at_once = 1;
+    bench->calls[2].caller = &bench->other;
+    for (int i = 0; i < 3; i++)
+        queue_add(&bench->front, &bench->calls[i]);
+    for (uint32_t slot = 0; slot < 3; slot++)
+        worker_waits(bench, slot, slot);
+    queue_serve(&bench->front);
+    assert_int_equal(bench->calls[0].state, CALL_RUNNING);
+    assert_int_equal(bench->calls[1].state, CALL_QUEUED);
+    assert_int_equal(bench->calls[2].state, CALL_RUNNING);
+}
+
+static struct keys keys_of(const char *text)
+{
+    struct keys keys = { 0 };
+    char error[KEYS_ERROR_ROOM];
+    assert_int_equal(keys_parse(text, strlen(text), &keys, error), 0);
+    return keys;
+}
+
+/* SHA-256 of "a" and of "b". */
+#define KEY_A "a ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb "
+#define KEY_B "b 3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d "
+
+static void other_keys_take_the_place_of_those_before(void **state)
+{
+    struct bench *bench = *state;
+    struct keyring *ring = &bench->front.ring;
+    ring->asked = true;
+    assert_null(keyring_find(ring, "Bearer a")); /* no keys yet: nobody */
+    struct keys keys = keys_of(KEY_A "\n" KEY_B "at-once=7\n");
+    assert_int_equal(keyring_replace(ring, &keys), 0);
+    struct caller *a = keyring_find(ring, "Bearer a"), *b = keyring_find(ring, "bearer  b");
+    assert_non_null(a);
+    assert_string_equal(b->key.name, "b");
+    assert_null(keyring_find(ring, NULL));
+    assert_null(keyring_find(ring, "Basic a"));
+    assert_null(keyring_find(ring, "Bearer c"));
+    a->calls = 1; /* one of its calls is still here */
+    keys = keys_of(KEY_B "at-once=8\n");
+    assert_int_equal(keyring_replace(ring, &keys), 0);
+    assert_null(keyring_find(ring, "Bearer a"));
+    assert_ptr_equal(keyring_find(ring, "Bearer b"), b);
+    assert_int_equal(b->key.at_once, 8);
+    assert_true(a->gone);
+    a->calls = 0;
+    caller_settle(a);
+    keys = (struct keys) { 0 };
+    assert_int_equal(keyring_replace(ring, &keys), 0);
+    assert_null(keyring_find(ring, "Bearer b"));
+    free(ring->callers);
+}
+
+static void a_bucket_gives_its_burst_and_then_its_rate(void **state)
+{
+    (void)state;
+    struct caller caller = { .key = { .rate_milli = 2000, .burst = 3 }, .tokens = 3, .tokens_ns = 0 };
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(caller_admit(&caller, 0), 0);
+    assert_int_equal(caller_admit(&caller, 0), 1);
+    assert_int_equal(caller_admit(&caller, 500 * NS_PER_MS), 0);
+    assert_int_equal(caller_admit(&caller, 500 * NS_PER_MS), 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(caller_admit(&caller, 3600 * NS_PER_S), 0);
+    assert_int_equal(caller_admit(&caller, 3600 * NS_PER_S), 1);
+    struct caller slow = { .key = { .rate_milli = 100, .burst = 1 }, .tokens = 0, .tokens_ns = 0 };
+    assert_int_equal(caller_admit(&slow, 0), 11);
+}
+
 #define QUEUE_TEST(name) cmocka_unit_test_setup_teardown(name, bench_make, bench_free)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         QUEUE_TEST(a_call_waits_while_there_is_no_worker),
+        QUEUE_TEST(a_caller_with_many_calls_delays_another_by_one_run_at_most),
+        QUEUE_TEST(turns_are_by_share),
+        QUEUE_TEST(a_caller_at_its_bound_lets_others_go_first),
+        QUEUE_TEST(other_keys_take_the_place_of_those_before),
+        QUEUE_TEST(a_bucket_gives_its_burst_and_then_its_rate),
         QUEUE_TEST(calls_are_served_in_their_order),
         QUEUE_TEST(the_worker_that_waited_longest_is_taken),
         QUEUE_TEST(a_worker_that_ended_while_it_waited_costs_a_call_nothing),

@@ -1,0 +1,94 @@
+#include "front/caller.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static struct caller *caller_of(const struct keyring *ring, const char *name)
+{
+    for (uint32_t i = 0; i < ring->keys.count; i++)
+        if (strcmp(ring->keys.at[i].name, name) == 0)
+            return ring->callers[i];
+    return NULL;
+}
+
+void caller_settle(struct caller *caller)
+{
+    if (caller->gone && caller->running == 0 && caller->calls == 0)
+        free(caller);
+}
+
+int keyring_replace(struct keyring *ring, struct keys *keys)
+{
+    struct caller **callers = calloc(keys->count + 1, sizeof(struct caller *));
+    if (callers == NULL)
+        return -1;
+    for (uint32_t i = 0; i < keys->count; i++) {
+        callers[i] = caller_of(ring, keys->at[i].name);
+        if (callers[i] != NULL)
+            continue;
+        callers[i] = calloc(1, sizeof **callers);
+        if (callers[i] != NULL) {
+            callers[i]->tokens = keys->at[i].burst;
+            callers[i]->tokens_ns = clock_ns();
+            continue;
+        }
+        for (uint32_t made = 0; made < i; made++)
+            if (caller_of(ring, keys->at[made].name) == NULL)
+                free(callers[made]);
+        free(callers);
+        return -1;
+    }
+    for (uint32_t i = 0; i < ring->keys.count; i++)
+        ring->callers[i]->gone = true;
+    for (uint32_t i = 0; i < keys->count; i++) {
+        callers[i]->key = keys->at[i];
+        callers[i]->gone = false;
+    }
+    for (uint32_t i = 0; i < ring->keys.count; i++)
+        caller_settle(ring->callers[i]);
+    free(ring->callers);
+    keys_free(&ring->keys);
+    ring->callers = callers;
+    ring->keys = *keys;
+    *keys = (struct keys) { 0 };
+    return 0;
+}
+
+struct caller *keyring_find(struct keyring *ring, const char *authorization)
+{
+    static const char SCHEME[] = "Bearer ";
+    if (!ring->asked)
+        return &ring->everybody;
+    if (authorization == NULL || strncasecmp(authorization, SCHEME, sizeof SCHEME - 1) != 0)
+        return NULL;
+    const char *token = authorization + sizeof SCHEME - 1;
+    token += strspn(token, " ");
+    const struct key *key = keys_find(&ring->keys, token, strlen(token));
+    return key == NULL ? NULL : ring->callers[key - ring->keys.at];
+}
+
+uint32_t caller_admit(struct caller *caller, uint64_t now_ns)
+{
+    if (caller->key.rate_milli == 0)
+        return 0;
+    double rate = caller->key.rate_milli / 1000.0; /* a second */
+    caller->tokens += (double)(now_ns - caller->tokens_ns) / (double)NS_PER_S * rate;
+    caller->tokens_ns = now_ns;
+    if (caller->tokens > caller->key.burst)
+        caller->tokens = caller->key.burst;
+    if (caller->tokens < 1)
+        return (uint32_t)((1 - caller->tokens) / rate) + 1;
+    caller->tokens -= 1;
+    return 0;
+}
+
+bool caller_may_use(const struct caller *caller, const char *runtime)
+{
+    for (uint32_t i = 0; i < caller->key.runtime_count; i++)
+        if (strcmp(caller->key.runtimes[i], runtime) == 0)
+            return true;
+    return caller->key.runtime_count == 0;
+}
