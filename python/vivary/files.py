@@ -17,8 +17,7 @@ DEPTH_MAX = 32
 _JSON_STRING = __import__("json").JSONEncoder(ensure_ascii=False).encode
 
 
-class TooMuch(Exception):
-    """More bytes than may be brought back; `args` has how many there are."""
+BEFORE_NS = 946684800 * 10**9  # what is laid is older than anything that a script writes, however coarse the file system's clock is
 
 
 def lay(folder, files):
@@ -31,6 +30,7 @@ def lay(folder, files):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as to:
             to.write(data)
+        os.utime(path, ns=(BEFORE_NS, BEFORE_NS))
         laid[file["path"]] = _stamp(os.stat(path))
     return laid
 
@@ -39,58 +39,74 @@ def _stamp(status):
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
+class Found:
+    def __init__(self):
+        self.texts = []  # JSON
+        self.count = self.bytes = 0  # of all that was wanted, whether it came along or not
+        self.left_out = False
+
+
 def collect(folder, laid, patterns, always, most):
-    """What is to be brought back: JSON texts of files, and how many bytes they hold. Raises nothing for what a script did to its folder."""
+    """What is to be brought back. Raises nothing for what a script did to its folder, nor follows a link that it put in the folder's place."""
     rules = None if patterns is None else [_rule(pattern) for pattern in patterns]
-    found, total, left_out = [], 0, 0
-    for path, status in _walk(folder):
+    found = Found()
+    taken = 0
+    try:
+        top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return found
+    for path, status, parent in _walk(top, "", 0, [0]):
         if rules is None:
             wanted = laid.get(path) != _stamp(status) and "__pycache__" not in path.split("/")
         else:
             wanted = any(_matches(rule, path.split("/")) for rule in rules)
         if not wanted and path not in always:
             continue
-        if total + left_out + status.st_size > most or len(found) >= FILES_MAX:
-            left_out += status.st_size
+        found.count += 1
+        found.bytes += status.st_size
+        if taken + status.st_size > most or len(found.texts) >= FILES_MAX:
+            found.left_out = True
             continue
-        data = _read(os.path.join(folder, path), most - total)
+        data = _read(os.path.basename(path), parent, most - taken)
         if data is None:
             continue
-        total += len(data)
-        found.append(_describe(path, data))
-    return found, total, left_out
+        taken += len(data)
+        found.texts.append(_describe(path, data))
+    return found
 
 
-def _walk(folder):
-    """Plain files below it, by name; no link is followed, and there is an end to it."""
-    entries = 0
-    waiting = [("", 0)]
-    while waiting:
-        inside, depth = waiting.pop()
-        try:
-            names = sorted(os.listdir(os.path.join(folder, inside)))
-        except OSError:
-            continue
-        folders = []
-        for name in names:
-            entries += 1
-            if entries > ENTRIES_MAX:
+def _walk(folder, inside, depth, entries):
+    """Plain files below an open folder, which it closes: path, status, and the open folder that it is in. In the order of names, files before
+    folders; and there is an end to it."""
+    folders = []
+    try:
+        for name in sorted(os.listdir(folder)):
+            entries[0] += 1
+            if entries[0] > ENTRIES_MAX:
                 return
-            path = os.path.join(inside, name)
             try:
-                status = os.lstat(os.path.join(folder, path))
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except OSError:
                 continue
             if stat.S_ISDIR(status.st_mode) and depth < DEPTH_MAX:
-                folders.append((path, depth + 1))
+                folders.append(name)
             elif stat.S_ISREG(status.st_mode):
-                yield path, status
-        waiting.extend(reversed(folders))
+                yield os.path.join(inside, name), status, folder
+        for name in folders:
+            try:
+                below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            except OSError:
+                continue
+            yield from _walk(below, os.path.join(inside, name), depth + 1, entries)
+    except OSError:
+        return
+    finally:
+        os.close(folder)
 
 
-def _read(path, most):
+def _read(name, folder, most):
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return None
     try:
@@ -117,7 +133,10 @@ def _describe(path, data):
         content = None
     if content is None:
         content, encoding = binascii.b2a_base64(data, newline=False).decode("ascii"), "base64"
-    kind = mimetypes.guess_type(path)[0] or ("text/plain" if encoding == "utf8" else "application/octet-stream")
+    kind, packed = mimetypes.guess_type(path)
+    if packed is not None:
+        kind = "application/gzip" if packed == "gzip" else f"application/x-{packed}"
+    kind = kind or ("text/plain" if encoding == "utf8" else "application/octet-stream")
     shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return (f'{{"path": {_JSON_STRING(shown)}, "type": {_JSON_STRING(kind)}, "size": {len(data)}, '
             f'"sha256": "{hashlib.sha256(data).hexdigest()}", "content": {_JSON_STRING(content)}, "encoding": "{encoding}"}}')

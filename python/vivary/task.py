@@ -18,6 +18,7 @@ TEXT_MAX = 16 * 1024  # characters of a message
 TRACEBACK_MAX = 64 * 1024
 FRAMES_MAX = 64
 FOLDER = "work"  # in the run's /tmp
+RESERVE = 4 << 20  # bytes that are let go of when a script has left none
 
 _loads = json.loads
 _string = json.JSONEncoder(ensure_ascii=True).encode
@@ -28,7 +29,12 @@ PRACTICE = json.dumps({"code": "print('', end='')\n\n\ndef main():\n    return {
 
 def run(text, ending):
     """Runs the request and sends its report. Whatever the script does, a report is sent, unless the process ends before."""
-    _vivary.send(_vivary.FRAME_REPORT, _report(text, ending.apply, _vivary.limit))
+    try:
+        report = _report(text, ending.apply, _vivary.limit)
+    except BaseException:  # of the script's own making: it has broken what a report is made with
+        report = b'{"status": "exception", "error": {"name": "RuntimeError", "value": "the run could not be told of", "line": null, ' \
+                 b'"traceback": "", "frames": []}, "exit_code": 1}'
+    _vivary.send(_vivary.FRAME_REPORT, report)
 
 
 def practise():
@@ -41,9 +47,13 @@ def practise():
 
 
 def _report(text, end, limit):
-    request = _loads(text)
     begun = _usage()
     outcome = _Outcome()
+    try:
+        request = _loads(text)
+    except ValueError as error:  # a number of more digits than sys.set_int_max_str_digits() lets through
+        outcome.fail(error)
+        return outcome.report(files.Found(), begun)
     limits = {**_vivary.limits(), **(request.get("limits") or {})}
     folder, laid = None, {}
     try:
@@ -56,6 +66,7 @@ def _report(text, end, limit):
     end()
     outcome.settle()
     found = _collect(request, limits, folder, laid, outcome)
+    outcome.reserve = None
     return outcome.report(found, begun)
 
 
@@ -106,8 +117,10 @@ class _Outcome:
         self.value = _UNSET
         self.result = b"null"
         self.result_bytes = 0
+        self.disk_files = 0
         self.error = None
         self.exit_code = 0
+        self.reserve = bytes(RESERVE)  # mapped, and never written to
 
     def run(self, request):
         try:
@@ -161,53 +174,70 @@ class _Outcome:
             self.result = b"null"
 
     def _exit(self, code):
-        if code is None or code == 0:
+        whole = type(code) is int or type(code) is bool
+        if code is None or (whole and code == 0):
             return
         self.status = "exit"
-        self.exit_code = code & 0xFF if isinstance(code, int) else 1
-        if not isinstance(code, int):
+        self.exit_code = code & 0xFF if whole else 1
+        if not whole:
             try:
                 print(code, file=sys.stderr)
             except BaseException:
                 pass
 
     def fail(self, error):
-        self.status = _limit_of(error) or "exception"
+        self.reserve = None
+        self.status = "exception"
         self.exit_code = 1
+        try:
+            self.status = _limit_of(error) or "exception"
+        except BaseException:
+            pass  # what it says of itself, it can't say
+        if self.status == "disk_limit":
+            self.disk_files = _files_used_up()
         try:
             self.error = _describe(error)
         except BaseException:
             self.error = _error(type(error).__name__, "<it can't be shown>")
 
     def report(self, found, begun):
-        texts, total = found
         now = _usage()
         numbers = {
             "exit_code": self.exit_code, "user_us": int((now[0] - begun[0]) * 1e6), "system_us": int((now[1] - begun[1]) * 1e6),
-            "faults": now[2] - begun[2], "memory_kb": now[3] - begun[3], "files_bytes": total,
-            "result_bytes": self.result_bytes,
+            "faults": now[2] - begun[2], "memory_kb": now[3] - begun[3], "files_bytes": found.bytes, "files_count": found.count,
+            "result_bytes": self.result_bytes, "disk_files": self.disk_files,
         }
         parts = [b'{"status": "', self.status.encode(), b'", "result": ', self.result, b', "error": ', self.error or b"null"]
         for name, number in numbers.items():
             parts.append(f', "{name}": {max(0, number)}'.encode())
-        parts += [b', "files": [', ", ".join(texts).encode("utf-8", "backslashreplace"), b"]}"]
+        parts += [b', "files": [', ", ".join(found.texts).encode("utf-8", "backslashreplace"), b"]}"]
         return b"".join(parts)
 
 
 def _collect(request, limits, folder, laid, outcome):
     if folder is None:
-        return [], 0
+        return files.Found()
     try:
         drawn = files.figures_save(folder)
-        texts, total, left_out = files.collect(folder, laid, request.get("fetch"), drawn, limits["files_mb"] << 20)
+        found = files.collect(folder, laid, request.get("fetch"), drawn, limits["files_mb"] << 20)
     except BaseException as error:
         if outcome.status == "ok":
             outcome.fail(error)
-        return [], 0
-    if left_out > 0 and outcome.status == "ok":
+        return files.Found()
+    if found.left_out and outcome.status == "ok":
         outcome.status = "output_limit"
-        outcome.error = _error("ValueError", f"the files are too large: {total + left_out} bytes, at most {limits['files_mb']} MiB come back")
-    return texts, total + left_out
+        outcome.error = _error("ValueError", f"there are {found.count} files of {found.bytes} bytes; at most {files.FILES_MAX} and "
+                                             f"{limits['files_mb']} MiB come back")
+    return found
+
+
+def _files_used_up():
+    """How many files there are where there may be no more; 0 where what is full is the space."""
+    try:
+        status = os.statvfs(os.environ.get("TMPDIR", "/tmp"))
+    except OSError:
+        return 0
+    return status.f_files if status.f_files > 0 and status.f_favail == 0 else 0
 
 
 def _limit_of(error):

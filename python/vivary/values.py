@@ -7,7 +7,7 @@ import math
 import sys
 import uuid
 
-DEPTH_MAX = 1000  # of what must be converted; what json knows by itself may be deeper
+DEPTH_MAX = 200  # of what must be converted; what json knows by itself may be deeper
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
@@ -24,15 +24,15 @@ def to_json(value):
     except (TypeError, ValueError, RecursionError, OverflowError):
         text = None
     if text is None:
-        plain = _Converter().convert(value, "$", 0)
         try:
-            text = _encode(plain)
+            value = _Converter().convert(value, "$", 0)
+            text = _encode(value)
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
             raise NotJson(f"$: {error}") from None
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:  # half of a surrogate pair: JSON can say it only escaped
-        return _encode_ascii(json.loads(text)).encode("ascii")
+        return _encode_ascii(value).encode("ascii")
 
 
 class _Converter:
@@ -110,6 +110,8 @@ class _Converter:
             plain = value.item()
             return None if isinstance(plain, numpy.generic) else (self.convert(plain, path, depth + 1),)
         if isinstance(value, numpy.ndarray):
+            if value.dtype.kind in "mM" and value.ndim == 0:
+                return (self.convert(value[()], path, depth + 1),)
             if value.dtype.kind in "mM":
                 return (self.convert(list(value), path, depth + 1),)
             return (self.convert(value.tolist(), path, depth + 1),)

@@ -200,6 +200,7 @@ static int plans_write(struct launch *launch)
             .cpu_ms = s->cpu_ms,
             .memory_bytes = plan->memory_bytes,
             .tmp_bytes = plan->tmp_bytes,
+            .tmp_files = plan->tmp_files,
             .files_bytes = s->files_mb << 20,
             .notify = plan->notify,
             .keys = s->keys[0] != '\0',

@@ -230,6 +230,7 @@ static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, 
     call->client = info != NULL ? info->connect_fd : -1;
     call->watch = (struct watch) { WATCH_CLIENT, call };
     call->body.most = front->plan.body_max;
+    call->kind = strncmp(url, "/v1/", 4) == 0 ? CALL_RUN : CALL_EXECUTE;
     const char *wrong = door_check(mhd, version);
     if (wrong != NULL) {
         call_fail(call, 400, wrong);

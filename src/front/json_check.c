@@ -3,6 +3,8 @@
  * compared. A hash table would be faster on small objects, but strangers choose the keys: sorting costs n log n whatever they choose. */
 #include "front/json_check.h"
 
+#include "front/sort.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +37,7 @@ struct checker {
     void *context;
     struct json_slice member_key;
     size_t member_value; /* where the value of the top-level member that is being read begins */
+    bool in_member;
 
     struct json_error *error;
 };
@@ -226,7 +229,7 @@ static enum json_verdict check_fail(struct checker *c, enum json_verdict verdict
         verdict = JSON_NOT_UTF8;
         what = "this byte isn't UTF-8";
     }
-    *c->error = (struct json_error) { .offset = offset, .what = what };
+    *c->error = (struct json_error) { .offset = offset, .what = what, .member = c->in_member ? c->member_key : (struct json_slice) { 0 } };
     return verdict;
 }
 
@@ -386,7 +389,7 @@ static enum json_verdict keys_check(struct checker *c)
     size_t count = c->keys_used - c->keys_begin;
     if (count < 2)
         return JSON_OK;
-    qsort(keys, count, sizeof *keys, keys_sort_order);
+    sort(keys, count, sizeof *keys, keys_sort_order);
     const unsigned char *repeated = NULL;
     for (size_t i = 1; i < count; i++)
         if ((!repeated || keys[i].at < repeated) && keys_order(keys[i - 1].at, keys[i].at) == 0)
@@ -424,6 +427,8 @@ static enum json_verdict container_open(struct checker *c, bool object)
 /* Behind a value. */
 static void value_finish(struct checker *c)
 {
+    if (c->depth == 1)
+        c->in_member = false;
     if (!c->member || c->depth != 1)
         return;
     const char *value = (const char *)c->text + c->member_value;
@@ -470,8 +475,10 @@ static enum json_verdict scalar_check(struct checker *c)
 static enum json_verdict value_check(struct checker *c, enum expect *next)
 {
     int byte = byte_next(c);
-    if (c->depth == 1)
+    if (c->depth == 1) {
         c->member_value = c->at;
+        c->in_member = kind_is_object(c, 0);
+    }
     if (byte == '{' || byte == '[') {
         *next = byte == '{' ? EXPECT_KEY_OR_END : EXPECT_VALUE_OR_END;
         return container_open(c, byte == '{');

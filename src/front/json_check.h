@@ -29,8 +29,9 @@ enum json_verdict {
 };
 
 struct json_error {
-    size_t offset;    /* of the byte that is wrong */
-    const char *what; /* a static phrase for people: "a comma or '}' was expected" */
+    size_t offset;            /* of the byte that is wrong */
+    const char *what;         /* a static phrase for people: "a comma or '}' was expected" */
+    struct json_slice member; /* the name of the top-level object's member in whose value that byte is; `at` NULL: in none */
 };
 
 /* Called once for each member of the top-level object, or element of the top-level array, in order. `key` has its quotes stripped but is

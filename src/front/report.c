@@ -40,7 +40,7 @@ const char *run_status_name(enum run_status status)
 struct words {
     enum run_status status;
     struct json_slice result, error, files; /* `at` NULL: null, null and [] */
-    uint64_t exit_code, user_us, system_us, faults, memory_kb, files_bytes, result_bytes;
+    uint64_t exit_code, user_us, system_us, faults, memory_kb, files_bytes, files_count, disk_files, result_bytes;
 };
 
 struct report {
@@ -81,10 +81,9 @@ static void word_keep(void *context, struct json_slice key, struct json_slice va
         const char *name;
         uint64_t *to;
     } numbers[] = {
-        { "exit_code", &words->exit_code },       { "user_us", &words->user_us },
-        { "system_us", &words->system_us },       { "faults", &words->faults },
-        { "memory_kb", &words->memory_kb },       { "files_bytes", &words->files_bytes },
-        { "result_bytes", &words->result_bytes },
+        { "exit_code", &words->exit_code },     { "user_us", &words->user_us },       { "system_us", &words->system_us },
+        { "faults", &words->faults },           { "memory_kb", &words->memory_kb },   { "files_bytes", &words->files_bytes },
+        { "files_count", &words->files_count }, { "disk_files", &words->disk_files }, { "result_bytes", &words->result_bytes },
     };
     if (json_key_is(key, "status"))
         words->status = status_read(value);
@@ -164,12 +163,16 @@ static void cause_find(struct report *r, const struct ending *ending, bool told)
         limit_set(r, RUN_MEMORY_LIMIT, "memory_mb", limits->memory_mb, memory);
     else if (r->status == RUN_PROCESS_LIMIT)
         limit_set(r, RUN_PROCESS_LIMIT, "processes", limits->processes, limits->processes * 1000);
+    else if (r->status == RUN_DISK_LIMIT && r->words.disk_files > 0)
+        limit_set(r, RUN_DISK_LIMIT, "disk_files", r->front->plan.tmp_files, r->words.disk_files * 1000);
     else if (r->status == RUN_DISK_LIMIT)
         limit_set(r, RUN_DISK_LIMIT, "disk_mb", r->front->plan.tmp_bytes / MIB, r->front->plan.tmp_bytes * 1000 / MIB);
     else if (r->status == RUN_CPU_LIMIT)
         limit_set(r, RUN_CPU_LIMIT, "cpu_ms", limits->cpu_ms, cpu_us);
     else if (r->status == RUN_OUTPUT_LIMIT && r->words.result_bytes > 0)
         limit_set(r, RUN_OUTPUT_LIMIT, "result_kb", r->front->plan.result_max >> 10, r->words.result_bytes * 1000 >> 10);
+    else if (r->status == RUN_OUTPUT_LIMIT && r->words.files_count > RUN_FILES_MAX)
+        limit_set(r, RUN_OUTPUT_LIMIT, "files", RUN_FILES_MAX, r->words.files_count * 1000);
     else if (r->status == RUN_OUTPUT_LIMIT)
         limit_set(r, RUN_OUTPUT_LIMIT, "files_mb", limits->files_mb, r->words.files_bytes * 1000 / MIB);
 }

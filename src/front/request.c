@@ -107,22 +107,25 @@ static int script_decode(struct json_slice script, struct request *ret_request, 
     return 0;
 }
 
-int request_check(const char *body, size_t length, json_member *member, void *context, char error[static ERROR_ROOM])
+int request_check(const char *body, size_t length, json_member *member, void *context, char error[static ERROR_ROOM],
+                  struct json_slice *ret_where)
 {
     const struct json_rules rules = { .depth_max = REQUEST_DEPTH_MAX, .repeated_keys_refused = true, .lone_surrogates_refused = true };
     struct json_error why;
     enum json_verdict verdict = json_check(body, length, &rules, member, context, &why);
-    if (verdict != JSON_OK)
+    if (verdict != JSON_OK) {
+        *ret_where = why.member;
         return check_refuse(verdict, &why, error);
+    }
     return is_object(body, length) ? 0 : request_refuse(error, "Request body must be a JSON object");
 }
 
 int request_parse(const char *body, size_t length, struct request *ret_request, char error[static ERROR_ROOM])
 {
-    struct json_slice script = { 0 };
+    struct json_slice script = { 0 }, where;
     if (length == 0)
         return request_refuse(error, "Request body is empty: a JSON object with a 'script' string is expected");
-    int status = request_check(body, length, script_keep, &script, error);
+    int status = request_check(body, length, script_keep, &script, error, &where);
     if (status != 0)
         return status;
     if (!script.at)

@@ -18,8 +18,10 @@ struct request {
  * says what was wrong and what would be right. */
 int request_parse(const char *body, size_t length, struct request *ret_request, char error[static 256]);
 
-/* The same for what every request with a JSON body has in common: it is one, and an object. Its members are shown to `member`. */
-int request_check(const char *body, size_t length, json_member *member, void *context, char error[static 256]);
+/* The same for what every request with a JSON body has in common: it is one, and an object. Its members are shown to `member`.
+ * *ret_where: the name of the member in whose value the error is, if it is in one. */
+int request_check(const char *body, size_t length, json_member *member, void *context, char error[static 256],
+                  struct json_slice *ret_where);
 
 /* Whether there is nothing but white space, as Python's str.strip() sees it. */
 bool text_is_blank(const char *text, size_t length);

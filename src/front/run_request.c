@@ -2,6 +2,7 @@
 
 #include "front/json_check.h"
 #include "front/request.h"
+#include "front/sort.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,12 +62,16 @@ static void name_show(struct json_slice key, char *to, size_t size)
     snprintf(to, size, "%.*s%s", (int)part.length, part.at, part.length < key.length ? "..." : "");
 }
 
+/* `of`: the path of what holds it; empty: the request itself. */
 static void field_unknown(struct parse *p, const char *of, struct json_slice key, const char *known)
 {
-    char name[NAME_SHOWN + 8];
+    char name[NAME_SHOWN + 8], param[96];
     name_show(key, name, sizeof name);
+    snprintf(param, sizeof param, "%s%s%s", of, of[0] != '\0' ? "." : "", name);
+    if (of[0] == '\0')
+        of = "the request";
     if (p->problem->status == 0)
-        problem_set(p->problem, 400, "bad_request", name, "There is no field '%s' in %s; there are %s", name, of, known);
+        problem_set(p->problem, 400, "bad_request", param, "There is no field '%s' in %s; there are %s", name, of, known);
 }
 
 /* Shows the parts of a value to `member`: all of them, or there is a problem. */
@@ -115,7 +120,7 @@ static int path_order(const void *a, const void *b)
 /* No path twice, and none that is a folder of another. */
 static void paths_compare(struct parse *p)
 {
-    qsort(p->paths, p->path_count, sizeof *p->paths, path_order);
+    sort(p->paths, p->path_count, sizeof *p->paths, path_order);
     for (size_t i = 0; i < p->path_count && p->problem->status == 0; i++) {
         if (i > 0 && strcmp(p->paths[i - 1], p->paths[i]) == 0)
             problem_set(p->problem, 400, "bad_request", "files", "files has the path '%.100s' twice", p->paths[i]);
@@ -492,7 +497,7 @@ static void field_member(void *context, struct json_slice key, struct json_slice
     if (p->problem->status != 0)
         return;
     if (i == sizeof FIELDS / sizeof *FIELDS)
-        field_unknown(p, "the request", key, "code, entry, input, stdin, argv, env, files, fetch, limits, runtime and stream");
+        field_unknown(p, "", key, "code, entry, input, stdin, argv, env, files, fetch, limits, runtime and stream");
     else if (!FIELDS[i].null_is_absent || !is_null(value))
         FIELDS[i].check(p, value);
 }
@@ -525,13 +530,16 @@ unsigned run_request_parse(const char *body, size_t length, const struct run_lim
 {
     struct problem problem = { 0 }, of_fields = { 0 };
     struct parse p = { .most = most, .problem = &of_fields, .request = { .limits = *most } };
-    char error[256];
+    char error[256], name[NAME_SHOWN + 8] = "";
+    struct json_slice where = { 0 };
     snprintf(p.request.runtime, sizeof p.request.runtime, "default");
-    int status = length == 0 ? 400 : request_check(body, length, field_member, &p, error);
+    int status = length == 0 ? 400 : request_check(body, length, field_member, &p, error, &where);
+    if (where.at != NULL)
+        name_show(where, name, sizeof name);
     if (length == 0)
         problem_set(&problem, 400, "bad_request", "", "Request body is empty: a JSON object with code is expected");
     else if (status != 0) /* whatever the fields seemed to be, it is no JSON */
-        problem_set(&problem, (unsigned)status, status == 500 ? "internal" : "bad_request", "", "%s", error);
+        problem_set(&problem, (unsigned)status, status == 500 ? "internal" : "bad_request", name, "%s", error);
     else if (of_fields.status == 0)
         source_check(&p);
     if (problem.status == 0)

@@ -45,7 +45,6 @@ struct slot {
     uint32_t zygote;      /* that its cell is of */
     uint64_t generation;  /* of the cell in it; counts up */
     uint64_t deadline_ns; /* of the state: jailing, running */
-    uint64_t cpu_base_ns; /* what the slot's cgroup had used when the run began */
     bool init_dead;
     bool worker_forked; /* ordered from the zygote, its end not yet reported */
     enum died_why why;  /* what ended the cell */
@@ -64,6 +63,7 @@ struct slot {
     uint64_t memory_bytes, processes;   /* what its groups allow now */
     uint64_t cpu_ms;                    /* what its run may use */
     bool wants_usage;                   /* its run's TAKEN did */
+    uint64_t before_system_us;          /* v1: of what `before` has as one sum */
     struct run_usage before, of_worker; /* what its groups had counted when the run began; what the zygote heard */
 };
 
@@ -145,6 +145,7 @@ void watcher_read(struct keeper *keeper, void (*over)(struct keeper *keeper, uin
 int slot_limit(struct keeper *keeper, uint32_t slot, uint64_t memory_bytes, uint64_t processes, struct fault *why);
 void meters_open(struct keeper *keeper, uint32_t slot);
 void usage_begin(struct keeper *keeper, uint32_t slot);
+void events_begin(struct keeper *keeper, uint32_t slot); /* the same for what seldom happens, and is dear to read */
 void usage_read(const struct keeper *keeper, uint32_t slot, struct run_usage *ret_usage);
 
 /* cgroup.c: the slots' groups. */

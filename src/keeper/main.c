@@ -146,6 +146,7 @@ static void status_read(struct keeper *keeper, uint32_t number)
     for (size_t i = 0; i < 3; i++)
         fd_close(&slot->given[i]);
     slot->state = SLOT_WAITING;
+    usage_begin(keeper, number); /* now, while it sleeps: that its run begins is heard of when it has begun */
     keeper->failures = 0;
     if (!keeper->told_ready) {
         keeper->told_ready = true;
@@ -165,7 +166,7 @@ static void run_limit(struct keeper *keeper, const struct taken *taken)
     processes = processes == 0 || processes > plan->processes ? plan->processes : processes;
     slot->cpu_ms = taken->cpu_ms == 0 || taken->cpu_ms > plan->cpu_ms ? plan->cpu_ms : taken->cpu_ms;
     if (slot->wants_usage)
-        usage_begin(keeper, taken->slot);
+        events_begin(keeper, taken->slot);
     if (slot_limit(keeper, taken->slot, memory, processes, &why) < 0)
         log_fault("limit_failed", &why); /* the operator's holds on, and the worker's own */
 }
@@ -205,7 +206,6 @@ static void front_read(struct keeper *keeper)
                     /* The front says when it began; how long it may last isn't its to say: it might be in a stranger's hands. */
                     uint64_t latest = clock_ns() + keeper->plan->deadline_ms * NS_PER_MS;
                     slot->deadline_ns = taken.deadline_ns < latest ? taken.deadline_ns : latest;
-                    slot->cpu_base_ns = group_cpu_ns(keeper, slot);
                     slot->wants_usage = taken.wants_usage != 0;
                     run_limit(keeper, &taken);
                     watcher_tell(keeper, taken.slot);
@@ -285,7 +285,8 @@ static int slots_tend(struct keeper *keeper)
         if (slot->state == SLOT_RUNNING) {
             /* RLIMIT_CPU bounds each process; this their sum. */
             uint64_t used = look ? group_cpu_ns(keeper, slot) : 0;
-            if (used > slot->cpu_base_ns && used - slot->cpu_base_ns > slot->cpu_ms * NS_PER_MS)
+            uint64_t before = (slot->before.user_us + slot->before.system_us) * 1000;
+            if (used > before && used - before > slot->cpu_ms * NS_PER_MS)
                 slot_kill(slot, DIED_CPU);
             running = true;
         }

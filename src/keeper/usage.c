@@ -58,7 +58,15 @@ static uint32_t event_count(const struct keeper *keeper, uint32_t number, enum p
     return text_read(fd, text, sizeof text) > 0 ? (uint32_t)line_number(text, name) : 0;
 }
 
-static void meters_read(const struct keeper *keeper, uint32_t number, bool events, struct run_usage *ret_usage)
+static void events_read(const struct keeper *keeper, uint32_t number, struct run_usage *usage)
+{
+    bool first = keeper->plan->cgroup_version == 1;
+    usage->ooms = event_count(keeper, number, GROUP_MEMORY, first ? "memory.oom_control" : "memory.events", "oom_kill");
+    usage->forks_refused = event_count(keeper, number, GROUP_PIDS, "pids.events", "max");
+}
+
+/* On v1 system time is part of `user_us`, which is the sum: since() below takes it apart. */
+static void meters_read(const struct keeper *keeper, uint32_t number, struct run_usage *ret_usage)
 {
     const int *meters = keeper->slots[number].meters;
     bool first = keeper->plan->cgroup_version == 1;
@@ -76,10 +84,6 @@ static void meters_read(const struct keeper *keeper, uint32_t number, bool event
         ret_usage->known |= USAGE_MEMORY;
         ret_usage->memory_peak = strtoull(text, NULL, 10);
     }
-    if (!events)
-        return;
-    ret_usage->ooms = event_count(keeper, number, GROUP_MEMORY, first ? "memory.oom_control" : "memory.events", "oom_kill");
-    ret_usage->forks_refused = event_count(keeper, number, GROUP_PIDS, "pids.events", "max");
 }
 
 void usage_begin(struct keeper *keeper, uint32_t number)
@@ -87,8 +91,15 @@ void usage_begin(struct keeper *keeper, uint32_t number)
     struct slot *slot = &keeper->slots[number];
     if (slot->meters[METER_MEMORY] >= 0 && write(slot->meters[METER_MEMORY], "0", 1) < 0)
         errno = 0; /* memory.current isn't to be written to */
-    meters_read(keeper, number, true, &slot->before);
+    meters_read(keeper, number, &slot->before);
+    if (keeper->plan->cgroup_version == 1)
+        slot->before_system_us = slot->before.system_us, slot->before.system_us = 0;
     slot->of_worker = (struct run_usage) { 0 };
+}
+
+void events_begin(struct keeper *keeper, uint32_t number)
+{
+    events_read(keeper, number, &keeper->slots[number].before);
 }
 
 static uint64_t since(uint64_t now, uint64_t before)
@@ -99,10 +110,12 @@ static uint64_t since(uint64_t now, uint64_t before)
 void usage_read(const struct keeper *keeper, uint32_t number, struct run_usage *ret_usage)
 {
     const struct slot *slot = &keeper->slots[number];
-    meters_read(keeper, number, true, ret_usage);
+    meters_read(keeper, number, ret_usage);
+    events_read(keeper, number, ret_usage);
     ret_usage->user_us = since(ret_usage->user_us, slot->before.user_us);
-    ret_usage->system_us = since(ret_usage->system_us, slot->before.system_us);
-    if (keeper->plan->cgroup_version == 1) {
+    bool first = keeper->plan->cgroup_version == 1;
+    ret_usage->system_us = since(ret_usage->system_us, first ? slot->before_system_us : slot->before.system_us);
+    if (first) {
         /* There the sum is exact, and its parts are counted in ticks of milliseconds. */
         uint64_t sum = ret_usage->user_us;
         ret_usage->system_us = ret_usage->system_us < sum ? ret_usage->system_us : sum;

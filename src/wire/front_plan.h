@@ -25,8 +25,8 @@ struct front_plan {
     uint32_t processes;       /* of one run */
     uint64_t body_max;        /* bytes of a request's body */
     uint64_t run_body_max;    /* the same for /v1/run, which carries files */
-    uint64_t cpu_ms, memory_bytes, tmp_bytes, files_bytes; /* of one run */
-    uint32_t notify;                                       /* each worker's socket brings the listener of its filter */
+    uint64_t cpu_ms, memory_bytes, tmp_bytes, tmp_files, files_bytes; /* of one run */
+    uint32_t notify;                                                  /* each worker's socket brings the listener of its filter */
     uint32_t keys;               /* a call needs one; they come over FRONT_NEWS_FD: a byte 'K' with a memory file of struct key */
     char python[32];             /* its version */
     char isolation[16];          /* the level's name */
@@ -34,6 +34,6 @@ struct front_plan {
     uint64_t stdout_max;         /* bytes of stdout kept; the rest is dropped */
     char ready[FRONT_READY_MAX]; /* the answer to GET /readyz once a worker is there, JSON */
 };
-static_assert(sizeof(struct front_plan) == 176 + FRONT_READY_MAX, "no padding");
+static_assert(sizeof(struct front_plan) == 184 + FRONT_READY_MAX, "no padding");
 
 #endif

@@ -441,3 +441,25 @@ class Case(unittest.TestCase):
 
     def assert_serving(self):
         self.assertEqual(self.run_script(OK), (200, {"result": {"ok": True}, "stdout": ""}))
+
+
+class RunCase(Case):
+    """Of POST /v1/run."""
+
+    def ask(self, request, **headers):
+        """Status, headers and parsed body of a request: bytes, or what is to be JSON."""
+        body = request if isinstance(request, bytes) else json.dumps(request).encode()
+        status, got, answer = self.service.request("POST", "/v1/run", body, {"Content-Type": "application/json", **headers})
+        return status, got, json.loads(answer)
+
+    def run_code(self, code, **fields):
+        """The answer of a run, whatever became of the script."""
+        status, headers, answer = self.ask({"code": code, **fields})
+        self.assertEqual((status, headers["Content-Type"]), (200, "application/json"), answer)
+        return answer
+
+    def returned(self, code, **fields):
+        """What main() returned; the run must have gone well."""
+        answer = self.run_code(code, **fields)
+        self.assertEqual((answer["status"], answer["error"], answer["limit"]), ("ok", None, None), answer["stderr"])
+        return answer["result"]

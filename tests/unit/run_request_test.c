@@ -204,15 +204,15 @@ static void a_body_that_is_no_json_object_is_told_what_is_wrong(void **state)
         { "code=x", "", "Request body is not valid JSON: a value was expected at byte 0" },
         { "{\"code\":\"x\"", "", "Request body is not valid JSON: a comma or '}' was expected at byte 11" },
         { "{\"code\":\"x\"}{}", "", "Request body is not valid JSON: the end of the text was expected at byte 12" },
-        { "{\"code\":\"\xff\"}", "", "Request body is not valid UTF-8 (byte 9)" },
+        { "{\"code\":\"\xff\"}", "code", "Request body is not valid UTF-8 (byte 9)" },
         { "{\"code\":\"x\",\"code\":\"y\"}", "", "Request body repeats a key (byte 12)" },
         { "{\"code\":\"x\",\"c\\u006fde\":\"y\"}", "", "Request body repeats a key (byte 12)" },
-        { WITH("\"env\":{\"A\":\"1\",\"A\":\"2\"}"), "", "Request body repeats a key (byte 27)" },
+        { WITH("\"env\":{\"A\":\"1\",\"A\":\"2\"}"), "env", "Request body repeats a key (byte 27)" },
         { WITH("\"files\":[],\"files\":[]"), "", "Request body repeats a key (byte 23)" },
-        { WITH("\"limits\":{\"cpu_ms\":1,\"cpu_ms\":2}"), "", "Request body repeats a key (byte 33)" },
-        { WITH("\"input\":{\"a\":1,\"a\":1}"), "", "Request body repeats a key (byte 27)" },
-        { "{\"code\":\"\\ud800\"}", "", "Request body holds a lone surrogate (byte 9)" },
-        { PATH_OF("\\udc00"), "", "Request body holds a lone surrogate (byte 30)" },
+        { WITH("\"limits\":{\"cpu_ms\":1,\"cpu_ms\":2}"), "limits", "Request body repeats a key (byte 33)" },
+        { WITH("\"input\":{\"a\":1,\"a\":1}"), "input", "Request body repeats a key (byte 27)" },
+        { "{\"code\":\"\\ud800\"}", "code", "Request body holds a lone surrogate (byte 9)" },
+        { PATH_OF("\\udc00"), "files", "Request body holds a lone surrogate (byte 30)" },
         /* Wrong fields count only in what is JSON. */
         { "{\"code\":1,\"x\":2,\"limits\":{\"cpu_ms\":0}", "", "Request body is not valid JSON: a comma or '}' was expected at byte 37" },
         { "{\"files\":[{\"path\":\"/\",\"content\":\"\"}],", "", "Request body is not valid JSON: a key was expected at byte 37" },
@@ -234,11 +234,11 @@ static void a_body_may_be_nested_up_to_the_limit(void **state)
         if (depth < REQUEST_DEPTH_MAX)
             text_is_taken(&text);
         else
-            text_is_refused(&text, "", "Request body is nested too deeply (at most 128 levels)");
+            text_is_refused(&text, "input", "Request body is nested too deeply (at most 128 levels)");
     }
     struct text text = text_begin(); /* nobody's stack is as deep as this */
     text_repeat(&text, "{\"files\":[", 100000);
-    text_is_refused(&text, "", "Request body is nested too deeply (at most 128 levels)");
+    text_is_refused(&text, "files", "Request body is nested too deeply (at most 128 levels)");
 }
 
 static void an_unknown_field_is_named_with_those_that_there_are(void **state)
@@ -255,11 +255,11 @@ static void an_unknown_field_is_named_with_those_that_there_are(void **state)
         { WITH("\"" LETTERS_60 "\":1"), LETTERS_60, "There is no field '" LETTERS_60 "' in the request; there are " FIELDS_KNOWN },
         { WITH("\"" LETTERS_60 "i\":1"), LETTERS_60 "...",
           "There is no field '" LETTERS_60 "...' in the request; there are " FIELDS_KNOWN },
-        { FILE_OF("\"path\":\"a\",\"content\":\"\",\"mode\":1"), "mode",
+        { FILE_OF("\"path\":\"a\",\"content\":\"\",\"mode\":1"), "files[0].mode",
           "There is no field 'mode' in files[0]; there are path, content and encoding" },
-        { WITH("\"files\":[{\"path\":\"a\",\"content\":\"\"},{\"data\":\"\"}]"), "data",
+        { WITH("\"files\":[{\"path\":\"a\",\"content\":\"\"},{\"data\":\"\"}]"), "files[1].data",
           "There is no field 'data' in files[1]; there are path, content and encoding" },
-        { WITH("\"limits\":{\"wall\":1}"), "wall",
+        { WITH("\"limits\":{\"wall\":1}"), "limits.wall",
           "There is no field 'wall' in limits; there are wall_ms, cpu_ms, memory_mb, output_kb, files_mb and processes" },
     };
     all_are_refused(refusals, COUNT(refusals));
