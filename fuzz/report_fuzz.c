@@ -90,7 +90,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct seen seen = { 0 };
     struct json_error error;
     size_t written = 0;
-    char *body = report_make(&front, &worker, &call, &ending, &seen.status, &written);
+    struct run_usage usage;
+    char *body = report_make(&front, &worker, &call, &ending, &seen.status, &usage, &written);
     promise(body == NULL || json_check(body, written, &RULES, member_see, &seen, &error) == JSON_OK, "an answer is JSON");
     promise(body == NULL || seen.count == 14, "an answer has all members");
     status_judge(seen.status, &ending);

@@ -13,7 +13,7 @@
 static struct {
     const char *process;
     uint64_t second;
-    unsigned written, dropped;
+    unsigned written[2], dropped; /* written: of what is wrong, and of what is not, so that no run's line keeps an error out */
     bool json;
 } log_state = { .process = "vivary" };
 
@@ -57,13 +57,14 @@ void log_line(const char *level, const char *event, const char *format, ...)
     uint64_t second = clock_ns() / NS_PER_S;
     if (second != log_state.second) {
         log_state.second = second;
-        log_state.written = 0;
+        log_state.written[0] = log_state.written[1] = 0;
     }
-    if (log_state.written >= LOG_BURST) {
+    unsigned *written = &log_state.written[strcmp(level, "info") == 0];
+    if (*written >= LOG_BURST) {
         log_state.dropped++;
         return;
     }
-    log_state.written++;
+    ++*written;
 
     char line[768];
     int used = snprintf(line, sizeof line, "level=%s process=%s event=%s", level, log_state.process, event);

@@ -5,7 +5,8 @@
 
 #include "base/fault.h"
 
-/* At most LOG_BURST lines a second per process, since strangers can cause log lines; what is dropped is counted in the next line. */
+/* At most LOG_BURST lines a second per process of level info, and as many of the others, since strangers can cause log lines; what is
+ * dropped is counted in the next line. */
 enum { LOG_BURST = 50 };
 
 void log_start(const char *process); /* names the process in each line; the string must live on */

@@ -155,6 +155,22 @@ static int plan_make(struct launch *launch)
 #endif
 }
 
+/* "numpy 1.24.2, pandas 1.5.3" as members of a JSON object. Names and versions of packages need no escapes. */
+static void packages_json(const char *packages, char *to, size_t size)
+{
+    size_t used = 0;
+    to[0] = '\0';
+    while (*packages != '\0' && used < size) {
+        size_t name = strcspn(packages, " ,"), version = strcspn(packages, ",");
+        const char *number = packages[name] == ' ' ? packages + name + 1 : packages + version;
+        used += (size_t)snprintf(to + used, size - used, "%s\"%.*s\": \"%.*s\"", used > 0 ? ", " : "", (int)name, packages,
+                                 (int)(packages + version - number), number);
+        packages += version + strspn(packages + version, ", ");
+    }
+    if (used >= size)
+        to[0] = '\0'; /* cut, it would be no JSON */
+}
+
 static int plans_write(struct launch *launch)
 {
     const struct settings *s = &launch->settings;
@@ -209,6 +225,7 @@ static int plans_write(struct launch *launch)
         };
         snprintf(front.python, sizeof front.python, "%s", launch->python.version);
         snprintf(front.isolation, sizeof front.isolation, "%s", plan->level == LEVEL_FULL ? "full" : "contained");
+        packages_json(launch->python.packages, front.packages, sizeof front.packages);
         bool told = level_json(launch, front.ready, sizeof front.ready) == 0;
         struct iovec of_keeper[] = { { plan, sizeof *plan },
                                      { filters[FILTER_WORKER], lengths[FILTER_WORKER] * sizeof **filters },

@@ -70,6 +70,9 @@ static int keys_send(const struct supervisor *supervisor)
 /* `keeper`: the front's end of its socket. */
 static int front_launch(struct supervisor *supervisor, int keeper)
 {
+    char pid[16];
+    snprintf(pid, sizeof pid, "%d", (int)supervisor->keeper);
+    setenv("VIVARY_KEEPER_PID", pid, 1); /* the front tells how much memory it has */
     fd_close(&supervisor->front_news);
     return launch_front(&supervisor->launch, keeper, supervisor->listeners, supervisor->launch.settings.listen_count, &supervisor->front,
                         &supervisor->front_news) != 0 ||

@@ -78,6 +78,21 @@ static const struct row *row_find(int call)
     return NULL;
 }
 
+const char *denied_row_name(size_t row)
+{
+    return row < sizeof ROWS / sizeof *ROWS ? ROWS[row].name : NULL;
+}
+
+void denied_sum(const struct denied *denied, uint64_t *sums, size_t count)
+{
+    for (uint32_t i = 0; i < denied->used; i++) {
+        const struct row *row = row_find(denied->kinds[i].call);
+        size_t at = row != NULL ? (size_t)(row - ROWS) : count - 1;
+        sums[at < count ? at : count - 1] += denied->kinds[i].count;
+    }
+    sums[count - 1] += denied->others;
+}
+
 static void denied_note(struct denied *denied, int call, uint64_t value)
 {
     denied->sum++;

@@ -28,6 +28,11 @@ struct denied {
 /* Answers one call that waits at the listener, and notes it. 0, or -errno when the listener is of no more use. */
 int denied_hear(struct denied *denied, int listener);
 
+/* The names that calls are told by, from 0 on; NULL: there are no more. */
+const char *denied_row_name(size_t row);
+/* Adds what was counted to sums by row; the last of them is for what has none. */
+void denied_sum(const struct denied *denied, uint64_t *sums, size_t count);
+
 /* A JSON array. */
 void denied_write(struct writer *w, const struct denied *denied);
 

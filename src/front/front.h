@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "front/caller.h"
 #include "front/denied.h"
+#include "front/metrics.h"
 #include "front/run_request.h"
 #include "wire/died.h"
 #include "wire/frame.h"
@@ -44,6 +45,8 @@ struct buffer {
 enum call_kind { CALL_EXECUTE, CALL_RUN };
 enum call_state { CALL_READING, CALL_QUEUED, CALL_RUNNING, CALL_ANSWERED };
 
+enum { REQUEST_ID_ROOM = 129, TRACEPARENT_ROOM = 56 };
+
 /* One HTTP request. */
 struct call {
     enum call_kind kind;
@@ -59,6 +62,7 @@ struct call {
     size_t script_length;
     struct run_limits limits;
     char id[24];
+    char request_id[REQUEST_ID_ROOM], traceparent[TRACEPARENT_ROOM]; /* of the client's; empty: none */
     uint64_t queued_ns, started_ns;
     uint64_t counted;    /* bytes of its body, in the front's sum */
     uint64_t give_up_ns; /* while queued */
@@ -102,6 +106,8 @@ struct worker {
     uint64_t exit_by_ns; /* once the result is there; 0 before */
     bool refused;        /* it broke the protocol */
     bool ended;          /* it said END */
+    uint64_t ended_ns;   /* when, or else when it was given up */
+    enum call_kind kind; /* of its run */
     bool too_large;
     struct buffer payload; /* of the frame that is coming */
     uint32_t said;         /* FRAME_RESULT or FRAME_ERROR, once whole */
@@ -125,7 +131,9 @@ struct front {
     int epoll, keeper, signals, news;
     struct watch keeper_watch, signals_watch, http_watch, news_watch;
     struct worker *workers;
-    struct record *records; /* for the keeper, once its socket is full */
+    struct metrics metrics;
+    int statm, keeper_statm; /* how much memory they have; -1: not told here */
+    struct record *records;  /* for the keeper, once its socket is full */
     size_t records_used, records_room;
     struct keyring ring;
     struct caller *waiting; /* those with calls in the queue */
@@ -149,6 +157,8 @@ void http_expire(struct front *front, uint64_t now_ns); /* cuts off clients that
 void http_close_listeners(struct front *front);
 void http_resume(struct call *call);              /* its answer is there */
 uint32_t http_leaving(const struct front *front); /* answers on their way */
+uint32_t http_connections(const struct front *front);
+uint64_t descriptors_count(const struct front *front);
 
 /* route.c: what is asked, and the whole request. */
 void call_route(struct call *call, const char *method, const char *path);

@@ -2,6 +2,7 @@
  * Calls that wait are suspended; what the library doesn't refuse by itself is refused in door.c. */
 #include "front/door.h"
 #include "front/front.h"
+#include "front/run_log.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -115,6 +116,15 @@ static size_t path_keep(void *cls, struct MHD_Connection *mhd, char *text)
     return strlen(text);
 }
 
+/* What the client called its request, it hears again. */
+static void ids_give(const struct call *call, struct MHD_Response *response)
+{
+    if (call->request_id[0] != '\0')
+        MHD_add_response_header(response, "X-Request-Id", call->request_id);
+    if (call->traceparent[0] != '\0')
+        MHD_add_response_header(response, "traceparent", call->traceparent);
+}
+
 static enum MHD_Result answer_send(struct call *call, struct MHD_Connection *mhd)
 {
     static const char NO_MEMORY[] = "{\"error\": \"Out of memory\"}";
@@ -129,6 +139,9 @@ static enum MHD_Result answer_send(struct call *call, struct MHD_Connection *mhd
     snprintf(retry, sizeof retry, "%u", call->retry_s > 0 ? call->retry_s : 1);
     call->answer = NULL; /* the response's now */
     MHD_add_response_header(response, "Content-Type", call->type != NULL ? call->type : "application/json");
+    ids_give(call, response);
+    call->front->metrics.answers[call->status / 100 % 6]++;
+    call->front->metrics.bytes_out += call->answer_length;
     if (call->allow != NULL)
         MHD_add_response_header(response, "Allow", call->allow);
     if (call->status == 503 || call->status == 429)
@@ -188,6 +201,8 @@ static enum MHD_Result stream_send(struct call *call, struct MHD_Connection *mhd
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", "text/event-stream");
     MHD_add_response_header(response, "Cache-Control", "no-store");
+    ids_give(call, response);
+    call->front->metrics.answers[2]++;
     MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* nginx and its like would collect the events */
     enum MHD_Result queued = MHD_queue_response(mhd, MHD_HTTP_OK, response);
     MHD_destroy_response(response);
@@ -230,6 +245,8 @@ static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, 
     call->client = info != NULL ? info->connect_fd : -1;
     call->watch = (struct watch) { WATCH_CLIENT, call };
     call->body.most = front->plan.body_max;
+    request_id_keep(call->request_id, MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "X-Request-Id"));
+    traceparent_keep(call->traceparent, MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "traceparent"));
     call->kind = strncmp(url, "/v1/", 4) == 0 ? CALL_RUN : CALL_EXECUTE;
     const char *wrong = door_check(mhd, version);
     if (wrong != NULL) {
@@ -395,6 +412,24 @@ void http_close_listeners(struct front *front)
 {
     for (uint32_t i = 0; i < front->plan.listeners; i++)
         MHD_quiesce_daemon(front->http->daemons[i]);
+}
+
+uint32_t http_connections(const struct front *front)
+{
+    return front->http->count;
+}
+
+/* What is known to be open: nothing else ever is. */
+uint64_t descriptors_count(const struct front *front)
+{
+    uint64_t count =
+        FRONT_LISTEN_FD + front->plan.listeners * (1 + DAEMON_FDS) + front->http->count + (front->statm >= 0) + (front->keeper_statm >= 0);
+    for (uint32_t i = 0; i < front->plan.slots; i++) {
+        for (size_t k = 0; k < READY_FDS; k++)
+            count += front->workers[i].fds[k] >= 0;
+        count += front->workers[i].listener >= 0;
+    }
+    return count;
 }
 
 uint32_t http_leaving(const struct front *front)

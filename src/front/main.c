@@ -7,9 +7,12 @@
 #include "base/passing.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -43,6 +46,8 @@ static void keeper_read(struct front *front)
                 worker->state = WORKER_WAITING;
                 worker->generation = ready.generation;
                 worker->since_ns = clock_ns();
+                front->metrics.workers++;
+                front->metrics.zygotes = ready.zygotes;
                 for (size_t i = 0; i < READY_FDS; i++)
                     worker->fds[i] = fds[i];
                 continue;
@@ -121,6 +126,18 @@ static void keys_receive(struct front *front)
     keys_free(&keys);
 }
 
+/* Files of /proc, read once the process has no files to open. Without them the numbers are missing. */
+static void statm_open(struct front *front)
+{
+    char path[48];
+    front->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    const char *keeper = getenv("VIVARY_KEEPER_PID"); /* of who started this process */
+    if (keeper == NULL || strlen(keeper) > 10)
+        return;
+    snprintf(path, sizeof path, "/proc/%s/statm", keeper);
+    front->keeper_statm = open(path, O_RDONLY | O_CLOEXEC);
+}
+
 static int front_prepare(struct front *front, struct fault *why)
 {
     if (pread(FRONT_PLAN_FD, &front->plan, sizeof front->plan, 0) != sizeof front->plan || front->plan.version != FRONT_PLAN_VERSION ||
@@ -193,6 +210,7 @@ static int front_prepare(struct front *front, struct fault *why)
         epoll_ctl(front->epoll, EPOLL_CTL_ADD, front->keeper, &of_keeper) < 0 ||
         epoll_ctl(front->epoll, EPOLL_CTL_ADD, front->signals, &of_signals) < 0)
         return fault_set(why, errno, "epoll_ctl", "front");
+    statm_open(front);
     int r = http_start(front, why);
     return r < 0 ? r : jail_enter(front, why);
 }
@@ -222,7 +240,7 @@ static void event_handle(struct front *front, const struct watch *watch)
 
 int main(void)
 {
-    struct front front = { .keeper = FRONT_KEEPER_FD, .news = FRONT_NEWS_FD };
+    struct front front = { .keeper = FRONT_KEEPER_FD, .news = FRONT_NEWS_FD, .statm = -1, .keeper_statm = -1 };
     struct fault why = { 0 };
     log_start("front");
     if (front_prepare(&front, &why) < 0) {

@@ -284,7 +284,7 @@ static void body_write(struct writer *w, const void *argument)
 }
 
 char *report_make(const struct front *front, const struct worker *worker, const struct call *call, const struct ending *ending,
-                  enum run_status *ret_status, size_t *ret_length)
+                  enum run_status *ret_status, struct run_usage *ret_usage, size_t *ret_length)
 {
     struct report r = { .front = front, .worker = worker, .call = call };
     bool told = words_read(worker, &r.words);
@@ -293,5 +293,6 @@ char *report_make(const struct front *front, const struct worker *worker, const 
     usage_find(&r, ending, told);
     cause_find(&r, ending, told);
     *ret_status = r.status;
+    *ret_usage = r.usage;
     return write_make(body_write, &r, ret_length);
 }

@@ -34,6 +34,6 @@ const char *run_status_name(enum run_status status);
 
 /* The body, malloc'ed, the caller's, not NUL-terminated; NULL when memory is out. *ret_status tells what the run came to. */
 char *report_make(const struct front *front, const struct worker *worker, const struct call *call, const struct ending *ending,
-                  enum run_status *ret_status, size_t *ret_length);
+                  enum run_status *ret_status, struct run_usage *ret_usage, size_t *ret_length);
 
 #endif

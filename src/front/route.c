@@ -59,6 +59,8 @@ void call_fail(struct call *call, unsigned status, const char *text)
     call->state = CALL_ANSWERED;
 }
 
+extern const char OPENAPI[]; /* openapi.json, by meson.build, with a NUL behind it */
+
 static bool is_read(const char *method)
 {
     return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
@@ -98,6 +100,59 @@ static bool caller_know(struct call *call)
     return call->caller != NULL;
 }
 
+static uint64_t lower(uint64_t most, uint64_t of_key)
+{
+    return of_key > 0 && of_key < most ? of_key : most;
+}
+
+/* The most that a caller's runs may have. */
+static struct run_limits limits_of(const struct front *front, const struct caller *caller)
+{
+    const struct run_limits *most = &front->most;
+    const struct key *key = &caller->key;
+    return (struct run_limits) {
+        .wall_ms = lower(most->wall_ms, key->wall_ms),
+        .cpu_ms = lower(most->cpu_ms, key->cpu_ms),
+        .memory_mb = lower(most->memory_mb, key->memory_mb),
+        .output_kb = lower(most->output_kb, key->output_kb),
+        .files_mb = lower(most->files_mb, key->files_mb),
+        .processes = lower(most->processes, key->processes),
+    };
+}
+
+static void runtimes_write(struct writer *w, const void *argument)
+{
+    const struct call *call = argument;
+    const struct front *front = call->front;
+    const struct run_limits limits = limits_of(front, call->caller);
+    const struct {
+        const char *name;
+        uint64_t most;
+    } rows[] = { { "wall_ms", limits.wall_ms },     { "cpu_ms", limits.cpu_ms },     { "memory_mb", limits.memory_mb },
+                 { "output_kb", limits.output_kb }, { "files_mb", limits.files_mb }, { "processes", limits.processes } };
+    write_literal(w, "{\"runtimes\": [{\"name\": \"default\", \"python\": ");
+    write_string(w, front->plan.python);
+    write_literal(w, ", \"packages\": {");
+    write_literal(w, front->plan.packages);
+    write_literal(w, "}, \"isolation\": ");
+    write_string(w, front->plan.isolation);
+    write_literal(w, ", \"limits\": {");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        write_literal(w, i > 0 ? ", \"" : "\"");
+        write_literal(w, rows[i].name);
+        write_literal(w, "\": ");
+        write_number(w, rows[i].most);
+    }
+    write_literal(w, "}}]}");
+}
+
+static void runtimes_say(struct call *call)
+{
+    call->answer = write_make(runtimes_write, call, &call->answer_length);
+    call->status = call->answer != NULL ? 200 : 500;
+    call->state = CALL_ANSWERED;
+}
+
 /* Decides at the headers what can be decided then. What stays in CALL_READING is a POST to /execute. */
 void call_route(struct call *call, const char *method, const char *path)
 {
@@ -132,13 +187,36 @@ void call_route(struct call *call, const char *method, const char *path)
             return;
         }
         call->allow = "GET, HEAD";
+    } else if (length == 8 && strncmp(path, "/metrics", 8) == 0) {
+        if (is_read(method)) {
+            call->answer = metrics_text(call->front, &call->answer_length);
+            call->type = "text/plain; version=0.0.4";
+            call->status = call->answer != NULL ? 200 : 500;
+            call->state = CALL_ANSWERED;
+            return;
+        }
+        call->allow = "GET, HEAD";
+    } else if (length == 13 && strncmp(path, "/openapi.json", 13) == 0) {
+        if (is_read(method)) {
+            call_say(call, 200, OPENAPI);
+            return;
+        }
+        call->allow = "GET, HEAD";
+    } else if (length == 12 && strncmp(path, "/v1/runtimes", 12) == 0) {
+        if (is_read(method)) {
+            if (caller_know(call))
+                runtimes_say(call);
+            return;
+        }
+        call->allow = "GET, HEAD";
 #ifdef VIVARY_ABLATION
     } else if (strcmp(path, "/takeover") == 0) {
         call->takeover = true;
         return;
 #endif
     } else {
-        call_fail(call, 404, "Not found: there are POST /execute, POST /v1/run, GET /healthz and GET /readyz");
+        call_fail(call, 404,
+                  "Not found: there are POST /execute, POST /v1/run, GET /v1/runtimes, /healthz, /readyz, /metrics and /openapi.json");
         return;
     }
     char text[96];
@@ -163,6 +241,7 @@ void call_body(struct call *call, const char *bytes, size_t length)
         call->closes = true;
     }
     call->counted += length;
+    call->front->metrics.bytes_in += length;
     call->front->bodies += length;
 }
 
@@ -199,26 +278,6 @@ static unsigned script_take(struct call *call)
     call->script_length = call->body.used;
     call->body = (struct buffer) { 0 };
     return 0;
-}
-
-static uint64_t lower(uint64_t most, uint64_t of_key)
-{
-    return of_key > 0 && of_key < most ? of_key : most;
-}
-
-/* The most that a caller's runs may have. */
-static struct run_limits limits_of(const struct front *front, const struct caller *caller)
-{
-    const struct run_limits *most = &front->most;
-    const struct key *key = &caller->key;
-    return (struct run_limits) {
-        .wall_ms = lower(most->wall_ms, key->wall_ms),
-        .cpu_ms = lower(most->cpu_ms, key->cpu_ms),
-        .memory_mb = lower(most->memory_mb, key->memory_mb),
-        .output_kb = lower(most->output_kb, key->output_kb),
-        .files_mb = lower(most->files_mb, key->files_mb),
-        .processes = lower(most->processes, key->processes),
-    };
 }
 
 void call_start(struct call *call)

@@ -7,6 +7,7 @@
 #include "front/front.h"
 #include "front/json_check.h"
 #include "front/report.h"
+#include "front/run_log.h"
 #include "wire/done.h"
 #include "wire/taken.h"
 
@@ -185,6 +186,8 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     worker->exit_by_ns = 0;
     worker->refused = worker->too_large = worker->ended = false;
     worker->said = 0;
+    worker->ended_ns = 0;
+    worker->kind = call->kind;
     worker->out_streamed = worker->err_streamed = 0;
     worker->out = (struct buffer) { .most = output_most };
     worker->err = (struct buffer) { .most = run ? output_most : 0 }; /* drained all the same, so that nobody waits for room in the pipe */
@@ -271,11 +274,31 @@ static void call_answer(struct front *front, struct worker *worker, struct call 
         call->status = 500;
 }
 
-static void call_report(const struct front *front, const struct worker *worker, struct call *call, const struct ending *ending)
+/* What an answer of /execute came to: it says less, so there is less to count. */
+static enum run_status execute_status(const struct worker *worker, const struct call *call)
+{
+    if (call->status == 200)
+        return RUN_OK;
+    return worker->said == FRAME_ERROR && !worker->refused ? RUN_EXCEPTION : worker->too_large ? RUN_OUTPUT_LIMIT : RUN_SIGNAL;
+}
+
+static void run_count(struct front *front, const struct worker *worker, const struct call *call, enum run_status status)
+{
+    struct metrics *metrics = &front->metrics;
+    metrics->runs[call->kind == CALL_RUN ? METRIC_RUN : METRIC_EXECUTE][status]++;
+    histogram_add(&metrics->run, (clock_ns() - call->started_ns) / 1000);
+    histogram_add(&metrics->queue, (call->started_ns - call->queued_ns) / 1000);
+    denied_sum(&worker->denied, metrics->denied, METRIC_CALLS);
+}
+
+static void call_report(struct front *front, const struct worker *worker, struct call *call, const struct ending *ending)
 {
     enum run_status status;
+    struct run_usage usage;
     free(call->answer);
-    call->answer = report_make(front, worker, call, ending, &status, &call->answer_length);
+    call->answer = report_make(front, worker, call, ending, &status, &usage, &call->answer_length);
+    run_count(front, worker, call, status);
+    run_log(front, call, status, &usage);
     call->status = call->answer != NULL ? 200 : 500;
     call->state = CALL_ANSWERED;
 }
@@ -292,6 +315,10 @@ static void pipes_drain(struct front *front, struct worker *worker)
 static void run_end(struct front *front, struct worker *worker, bool died, const struct ending *ending)
 {
     struct call *call = worker->call;
+    if (worker->ended_ns == 0)
+        worker->ended_ns = clock_ns();
+    if (call == NULL)
+        front->metrics.runs[worker->kind == CALL_RUN ? METRIC_RUN : METRIC_EXECUTE][RUN_CANCELLED]++;
     bool asked = worker->state == WORKER_ASKED; /* its DONE was said */
     worker->call = NULL;
     worker->state = WORKER_ENDING;
@@ -308,6 +335,12 @@ static void run_end(struct front *front, struct worker *worker, bool died, const
             call_report(front, worker, call, ending);
         else
             call_answer(front, worker, call);
+        if (call->kind == CALL_EXECUTE) {
+            enum run_status status = execute_status(worker, call);
+            run_count(front, worker, call, status);
+            run_log(front, call, status, NULL);
+        }
+        histogram_add(&front->metrics.handover, (clock_ns() - worker->ended_ns) / 1000);
         if (call->stream)
             stream_end(call);
         http_resume(call);
@@ -399,8 +432,10 @@ static bool words_read(struct front *front, struct worker *worker)
                 return true;
             }
             worker->ended = worker->header.type == FRAME_END;
-            if (worker->ended)
+            if (worker->ended) {
+                worker->ended_ns = clock_ns();
                 return true;
+            }
             worker->payload = (struct buffer) { .most = worker->header.length };
         } else if (!buffer_add(&worker->payload, part, (size_t)got)) {
             worker->refused = true;

@@ -84,7 +84,8 @@ struct keeper {
     int front; /* -1: it has ended, and another is on its way */
     int news;  /* to `vivary serve`: that the first worker waits; from it: the socket of another front */
     struct zygote_process zygotes[ZYGOTES];
-    uint32_t zygote;         /* the one that new cells are of */
+    uint32_t zygote; /* the one that new cells are of */
+    uint64_t zygotes_started;
     uint64_t retry_ns;       /* no new cell before this */
     uint64_t front_by_ns;    /* without a front: stop if none has come by then */
     uint64_t cpu_look_ns;    /* nor a look at the runs' processor time */

@@ -135,7 +135,7 @@ static void status_read(struct keeper *keeper, uint32_t number)
         slot_kill(slot, DIED_EXITED);
         return;
     }
-    struct ready ready = { .kind = WIRE_READY, .slot = number, .generation = slot->generation };
+    struct ready ready = { .kind = WIRE_READY, .slot = number, .generation = slot->generation, .zygotes = keeper->zygotes_started };
     int r = passing_send(keeper->front, &ready, sizeof ready, slot->given, READY_FDS);
     if (r < 0) {
         fault_set(&why, -r, "sendmsg", "front");

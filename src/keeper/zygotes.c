@@ -120,6 +120,8 @@ static uint64_t zygote_try(struct keeper *keeper, uint32_t number, uint64_t now)
     keeper->retry_ns = now + RETRY_MS * NS_PER_MS; /* one that dies at once must not be started in a tight loop */
     if (zygote_start(keeper, number, &why) < 0)
         cell_failed(keeper, &why);
+    else
+        keeper->zygotes_started++;
     return RETRY_MS * NS_PER_MS;
 }
 

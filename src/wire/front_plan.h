@@ -30,10 +30,11 @@ struct front_plan {
     uint32_t keys;               /* a call needs one; they come over FRONT_NEWS_FD: a byte 'K' with a memory file of struct key */
     char python[32];             /* its version */
     char isolation[16];          /* the level's name */
+    char packages[512];          /* that are preloaded, and their versions, as members of a JSON object */
     uint64_t result_max;         /* bytes of a result's JSON */
     uint64_t stdout_max;         /* bytes of stdout kept; the rest is dropped */
     char ready[FRONT_READY_MAX]; /* the answer to GET /readyz once a worker is there, JSON */
 };
-static_assert(sizeof(struct front_plan) == 184 + FRONT_READY_MAX, "no padding");
+static_assert(sizeof(struct front_plan) == 696 + FRONT_READY_MAX, "no padding");
 
 #endif

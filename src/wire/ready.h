@@ -10,8 +10,9 @@ struct ready {
     uint32_t kind; /* WIRE_READY */
     uint32_t slot;
     uint64_t generation; /* never 0; new for each worker of a slot */
+    uint64_t zygotes;    /* that the keeper has started so far */
 };
-static_assert(sizeof(struct ready) == 16, "no padding: it would carry our memory to another process");
+static_assert(sizeof(struct ready) == 24, "no padding: it would carry our memory to another process");
 
 static inline bool ready_valid(const void *bytes, size_t length, const struct wire_bounds *bounds, struct ready *ret_ready)
 {

@@ -86,11 +86,12 @@ static struct answer answer_of(const struct run *run)
     struct json_error error;
     struct answer answer = { 0 };
     struct worker worker = run->worker;
+    struct run_usage usage;
     worker.payload.at = malloc(worker.payload.used > 0 ? worker.payload.used : 1);
     assert_non_null(worker.payload.at);
     if (worker.payload.used > 0)
         memcpy(worker.payload.at, run->worker.payload.at, worker.payload.used);
-    answer.body = report_make(&run->front, &worker, &run->call, &run->ending, &answer.status, &answer.length);
+    answer.body = report_make(&run->front, &worker, &run->call, &run->ending, &answer.status, &usage, &answer.length);
     free(worker.payload.at);
     assert_non_null(answer.body);
     if (json_check(answer.body, answer.length, &rules, member_keep, &answer, &error) != JSON_OK)

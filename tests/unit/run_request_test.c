@@ -218,7 +218,7 @@ static void a_body_that_is_no_json_object_is_told_what_is_wrong(void **state)
         { "{\"files\":[{\"path\":\"/\",\"content\":\"\"}],", "", "Request body is not valid JSON: a key was expected at byte 37" },
     };
     all_are_refused(refusals, COUNT(refusals));
-    bytes_are_refused("{\"code\":\"a\0\"}", 13, 400, "bad_request", "",
+    bytes_are_refused("{\"code\":\"a\0\"}", 13, 400, "bad_request", "code",
                       "Request body is not valid JSON: a control character must be escaped at byte 10");
 }
 

@@ -1,0 +1,191 @@
+#include "front/metrics.h"
+
+#include "front/front.h"
+#include "front/json_write.h"
+#include "front/report.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { LEAST_US = 100 };
+
+static const char *const PATHS[METRIC_PATHS] = { [METRIC_EXECUTE] = "execute", [METRIC_RUN] = "run" };
+
+void histogram_add(struct histogram *histogram, uint64_t us)
+{
+    size_t bucket = 0;
+    while (bucket < METRIC_BUCKETS - 1 && us > (uint64_t)LEAST_US << bucket)
+        bucket++;
+    histogram->buckets[bucket]++;
+    histogram->count++;
+    histogram->sum_us += us;
+}
+
+static void head_write(struct writer *w, const char *name, const char *kind, const char *help)
+{
+    write_literal(w, "# HELP ");
+    write_literal(w, name);
+    write_literal(w, " ");
+    write_literal(w, help);
+    write_literal(w, "\n# TYPE ");
+    write_literal(w, name);
+    write_literal(w, " ");
+    write_literal(w, kind);
+    write_literal(w, "\n");
+}
+
+static void line_write(struct writer *w, const char *name, const char *labels, uint64_t value)
+{
+    write_literal(w, name);
+    write_literal(w, labels);
+    write_literal(w, " ");
+    write_number(w, value);
+    write_literal(w, "\n");
+}
+
+static void single_write(struct writer *w, const char *name, const char *kind, const char *help, uint64_t value)
+{
+    head_write(w, name, kind, help);
+    line_write(w, name, "", value);
+}
+
+static void microseconds_write(struct writer *w, uint64_t us)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%llu.%06u", (unsigned long long)(us / 1000000), (unsigned)(us % 1000000));
+    write_literal(w, text);
+}
+
+static void histogram_write(struct writer *w, const char *name, const char *help, const struct histogram *histogram)
+{
+    uint64_t sum = 0;
+    head_write(w, name, "histogram", help);
+    for (size_t i = 0; i < METRIC_BUCKETS; i++) {
+        sum += histogram->buckets[i];
+        write_literal(w, name);
+        write_literal(w, "_bucket{le=\"");
+        if (i < METRIC_BUCKETS - 1)
+            microseconds_write(w, (uint64_t)LEAST_US << i);
+        else
+            write_literal(w, "+Inf");
+        write_literal(w, "\"} ");
+        write_number(w, sum);
+        write_literal(w, "\n");
+    }
+    write_literal(w, name);
+    write_literal(w, "_sum ");
+    microseconds_write(w, histogram->sum_us);
+    write_literal(w, "\n");
+    write_literal(w, name);
+    write_literal(w, "_count ");
+    write_number(w, histogram->count);
+    write_literal(w, "\n");
+}
+
+static void runs_write(struct writer *w, const struct metrics *metrics)
+{
+    static const char NAME[] = "vivary_runs_total";
+    char labels[96];
+    head_write(w, NAME, "counter", "Runs that have ended, by path, runtime and status.");
+    for (int path = 0; path < METRIC_PATHS; path++)
+        for (int status = 0; status < RUN_STATUSES; status++) {
+            snprintf(labels, sizeof labels, "{path=\"%s\",runtime=\"default\",status=\"%s\"}", PATHS[path],
+                     run_status_name((enum run_status)status));
+            line_write(w, NAME, labels, metrics->runs[path][status]);
+        }
+}
+
+static void workers_write(struct writer *w, const struct front *front)
+{
+    static const char NAME[] = "vivary_workers";
+    static const char *const STATES[] = { "missing", "waiting", "running", "running", "ending" };
+    uint64_t counts[WORKER_ENDING + 1] = { 0 };
+    for (uint32_t i = 0; i < front->plan.slots; i++)
+        counts[front->workers[i].state == WORKER_ASKED ? WORKER_RUNNING : front->workers[i].state]++;
+    head_write(w, NAME, "gauge", "Slots, by the state of their worker.");
+    for (int state = WORKER_NONE; state <= WORKER_ENDING; state++) {
+        char labels[48];
+        snprintf(labels, sizeof labels, "{state=\"%s\"}", STATES[state]);
+        if (state != WORKER_ASKED)
+            line_write(w, NAME, labels, counts[state]);
+    }
+}
+
+static void denied_lines_write(struct writer *w, const struct metrics *metrics)
+{
+    static const char NAME[] = "vivary_denied_calls_total";
+    char labels[64];
+    head_write(w, NAME, "counter", "System calls that runs were refused, by name, where the host tells.");
+    for (size_t i = 0; i < METRIC_CALLS && denied_row_name(i) != NULL; i++) {
+        snprintf(labels, sizeof labels, "{call=\"%s\"}", denied_row_name(i));
+        if (metrics->denied[i] > 0)
+            line_write(w, NAME, labels, metrics->denied[i]);
+    }
+    line_write(w, NAME, "{call=\"others\"}", metrics->denied[METRIC_CALLS - 1]);
+}
+
+static void answers_write(struct writer *w, const struct metrics *metrics)
+{
+    static const char NAME[] = "vivary_http_answers_total";
+    head_write(w, NAME, "counter", "HTTP answers, by the class of their status.");
+    for (int class = 2; class < 6; class ++) {
+        char labels[24];
+        snprintf(labels, sizeof labels, "{class=\"%dxx\"}", class);
+        line_write(w, NAME, labels, metrics->answers[class]);
+    }
+}
+
+/* Resident bytes, by the file that was opened before the jail. */
+static uint64_t memory_read(int statm)
+{
+    char text[128];
+    unsigned long resident = 0;
+    ssize_t got = lseek(statm, 0, SEEK_SET) == 0 ? read(statm, text, sizeof text - 1) : -1;
+    if (got <= 0)
+        return 0;
+    text[got] = '\0';
+    return sscanf(text, "%*u %lu", &resident) == 1 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static void processes_write(struct writer *w, const struct front *front)
+{
+    static const char MEMORY[] = "vivary_process_resident_bytes";
+    if (front->statm < 0 && front->keeper_statm < 0)
+        return; /* this host, or its container, has no /proc */
+    head_write(w, MEMORY, "gauge", "Memory of the service's own processes.");
+    if (front->statm >= 0)
+        line_write(w, MEMORY, "{process=\"front\"}", memory_read(front->statm));
+    if (front->keeper_statm >= 0)
+        line_write(w, MEMORY, "{process=\"keeper\"}", memory_read(front->keeper_statm));
+}
+
+static void text_write(struct writer *w, const void *argument)
+{
+    const struct front *front = argument;
+    const struct metrics *m = &front->metrics;
+    runs_write(w, m);
+    histogram_write(w, "vivary_run_seconds", "Time of a run, from its worker's being taken to its end.", &m->run);
+    histogram_write(w, "vivary_queue_seconds", "Time that a run waited for a worker.", &m->queue);
+    histogram_write(w, "vivary_handover_seconds", "Time from a run's end to its answer's being ready.", &m->handover);
+    workers_write(w, front);
+    single_write(w, "vivary_queue_depth", "gauge", "Runs that wait for a worker.", front->queued);
+    single_write(w, "vivary_slots", "gauge", "Runs that there may be at once.", front->plan.slots);
+    single_write(w, "vivary_connections", "gauge", "HTTP connections that are open.", http_connections(front));
+    single_write(w, "vivary_descriptors", "gauge", "Descriptors that the front has open.", descriptors_count(front));
+    single_write(w, "vivary_request_bytes_total", "counter", "Bytes of request bodies.", m->bytes_in);
+    single_write(w, "vivary_answer_bytes_total", "counter", "Bytes of answers' bodies.", m->bytes_out);
+    answers_write(w, m);
+    denied_lines_write(w, m);
+    single_write(w, "vivary_forks_total", "counter", "Workers that were forked and jailed.", m->workers);
+    single_write(w, "vivary_zygotes_total", "counter", "Warm interpreters that were started: more than one are renewals.", m->zygotes);
+    processes_write(w, front);
+}
+
+char *metrics_text(const struct front *front, size_t *ret_length)
+{
+    return write_make(text_write, front, ret_length);
+}
