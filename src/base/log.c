@@ -14,7 +14,7 @@ static struct {
     const char *process;
     uint64_t second;
     unsigned written[2], dropped; /* written: of what is wrong, and of what is not, so that no run's line keeps an error out */
-    bool json;
+    bool json, quiet;
 } log_state = { .process = "vivary" };
 
 void log_start(const char *process)
@@ -22,6 +22,7 @@ void log_start(const char *process)
     const char *format = getenv("VIVARY_LOG_FORMAT");
     log_state.process = process;
     log_state.json = format != NULL && strcmp(format, "json") == 0;
+    log_state.quiet = format != NULL && strcmp(format, "quiet") == 0;
 }
 
 /* Writes `key=value key=value` as an object of strings. */
@@ -59,6 +60,8 @@ void log_line(const char *level, const char *event, const char *format, ...)
         log_state.second = second;
         log_state.written[0] = log_state.written[1] = 0;
     }
+    if (log_state.quiet && strcmp(level, "info") == 0)
+        return;
     unsigned *written = &log_state.written[strcmp(level, "info") == 0];
     if (*written >= LOG_BURST) {
         log_state.dropped++;

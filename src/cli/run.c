@@ -7,6 +7,7 @@
 #include "base/passing.h"
 #include "cell/cell.h"
 #include "cli/launch.h"
+#include "cli/task.h"
 #include "settings/option.h"
 #include "wire/frame.h"
 #include "wire/ready.h"
@@ -162,7 +163,7 @@ static int script_send(int socket, const struct text *script)
 }
 
 /* Runs the script on the worker; prints what it prints. Exit status. */
-static int script_run(const struct launch *launch, int keeper, const struct ready *ready, int *fds, const struct text *script, bool json)
+static int script_run(const struct launch *launch, int keeper, const struct ready *ready, int *fds, const struct text *script)
 {
     const struct settings *settings = &launch->settings;
     uint64_t deadline = clock_ns() + settings->deadline_ms * NS_PER_MS;
@@ -180,13 +181,13 @@ static int script_run(const struct launch *launch, int keeper, const struct read
         if (r == 0 || (r < 0 && errno != EINTR))
             break;
         if (out >= 0)
-            pipe_pass(out, json ? STDERR_FILENO : STDOUT_FILENO, &out);
+            pipe_pass(out, STDOUT_FILENO, &out);
         if (err >= 0)
             pipe_pass(err, STDERR_FILENO, &err);
         words_read(&words, fds[READY_SOCKET], settings->result_max);
     }
     if (out >= 0)
-        pipe_pass(out, json ? STDERR_FILENO : STDOUT_FILENO, &out);
+        pipe_pass(out, STDOUT_FILENO, &out);
     if (err >= 0)
         pipe_pass(err, STDERR_FILENO, &err);
     if (words.kind == FRAME_RESULT) {
@@ -203,31 +204,51 @@ static int script_run(const struct launch *launch, int keeper, const struct read
 int run_main(int argc, char **argv)
 {
     static struct launch launch;
-    /* FILE and --json are this command's own; the rest are the options of `serve`. */
+    /* FILE and the task's options are this command's own; the rest are those of `serve`. */
     const char *file = NULL;
-    bool json = false;
+    struct task task = { 0 };
+    bool is_task = false;
     char *options[64] = { argv[0] };
     int count = 1;
-    for (int i = 1; i < argc && count < 63; i++) {
-        if (strcmp(argv[i], "--json") == 0)
-            json = true;
-        else if (file == NULL && (argv[i][0] != '-' || strcmp(argv[i], "-") == 0) &&
-                 (i == 1 || strncmp(argv[i - 1], "--", 2) != 0 || strcmp(argv[i - 1], "--json") == 0 || strchr(argv[i - 1], '=')))
-            file = argv[i];
-        else
-            options[count++] = argv[i];
+    for (int i = 1; i < argc && count < 62;) {
+        int taken = task_option(&task, argc, argv, &i);
+        is_task |= taken > 0;
+        if (taken < 0)
+            return 2;
+        if (taken > 0)
+            continue;
+        if (argv[i][0] != '-' || strcmp(argv[i], "-") == 0) {
+            if (file != NULL) {
+                fprintf(stderr, "vivary: run takes one script, and %s is a second\n", argv[i]);
+                return 2;
+            }
+            file = argv[i++];
+            continue;
+        }
+        options[count++] = argv[i++]; /* of `serve`, with the value behind it */
+        if (strchr(options[count - 1], '=') == NULL && strcmp(options[count - 1], "--help") != 0 && i < argc)
+            options[count++] = argv[i++];
     }
     int r = settings_from_arguments(&launch.settings, count, options);
     if (r != 0)
         return r < 0 ? 0 : r;
     if (file == NULL) {
-        fprintf(stderr, "vivary: run takes the path of a script, or - for standard input: vivary run FILE [--json] [OPTION]...\n");
+        fprintf(stderr, "vivary: run takes the path of a script, or - for standard input: vivary run FILE [--json] [--input JSON] "
+                        "[--entry NAME] [--file PATH[=NAME]]... [--fetch-to DIR] [--limit NAME=VALUE]... [OPTION]...\n");
         return 2;
     }
     launch.settings.slots = 1;
     launch.alone = true;
     __attribute__((cleanup(text_free))) struct text script = { 0 };
-    if (file_read(file, launch.settings.body_max, &script) != 0 || launch_prepare(&launch) != 0)
+    if (file_read(file, launch.settings.body_max, &script) != 0)
+        return 1;
+    if (is_task) {
+        launch.alone = false;
+        task.script = script.at;
+        task.script_length = script.length;
+        return task_run(&launch, &task);
+    }
+    if (launch_prepare(&launch) != 0)
         return 1;
     pid_t keeper_pid;
     int keeper, news, fds[PASSING_FDS_MAX];
@@ -240,7 +261,7 @@ int run_main(int argc, char **argv)
         /* A child without privileges talks with the worker; this process stays to clear away, as only root can. */
         bool own = launch.plan.uids; /* else there are none over others */
         bool ready_now = (!own || privileges_drop(launch.plan.uid_base + UID_RUN) == 0) && ready_wait(keeper, fds, &ready) == 0;
-        _exit(ready_now ? script_run(&launch, keeper, &ready, fds, &script, json) : 1);
+        _exit(ready_now ? script_run(&launch, keeper, &ready, fds, &script) : 1);
     }
     close(keeper);
     signal(SIGINT, SIG_IGN);

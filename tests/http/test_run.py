@@ -50,6 +50,54 @@ class RunTest(unittest.TestCase):
         self.assertIn('{"n": 1}', done.stdout)
         self.assertIsInstance(json.loads(done.stdout), dict)
 
+    def test_it_takes_what_a_request_takes(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "in.csv"), "w") as file:
+                file.write("a,b\n")
+            back = os.path.join(folder, "back")
+            os.mkdir(back)
+            script = ("import os, sys\ndef start(k):\n    print('out')\n    print('err', file=sys.stderr)\n    os.makedirs('sub')\n"
+                      "    open('sub/b.bin', 'wb').write(bytes(range(256)))\n    open('o.txt', 'w').write(open('data.csv').read() * 2)\n    return [k, float('nan')]")
+            done = self.run_text(script, "--entry", "start", "--input", '{"k": 5}', "--file", folder + "/in.csv=data.csv", "--fetch-to", back, "--limit", "wall_ms=5000")
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "out\n[5, null]\n", "err\n"))
+            with open(back + "/o.txt") as text, open(back + "/sub/b.bin", "rb") as binary:
+                self.assertEqual((text.read(), binary.read()), ("a,b\na,b\n", bytes(range(256))))
+            self.assertEqual(sorted(os.listdir(back)), ["o.txt", "sub"])
+
+    def test_a_file_that_comes_back_follows_no_link(self):
+        with tempfile.TemporaryDirectory() as folder:
+            outside = os.path.join(folder, "outside")
+            back = os.path.join(folder, "back")
+            os.mkdir(back)
+            os.symlink(outside, back + "/o.txt")
+            os.symlink(folder, back + "/sub")
+            done = self.run_text("import os\ndef main():\n    os.mkdir('sub')\n    open('sub/f', 'w').write('x')\n    open('o.txt', 'w').write('x')", "--fetch-to", back)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("o.txt", done.stderr)
+            self.assertEqual(sorted(os.listdir(folder)), ["back"])
+
+    def test_what_ended_it_is_told(self):
+        done = self.run_text("def main():\n    while True: pass", "--limit", "wall_ms=300")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertRegex(done.stderr, r'status: wall_limit, limit: {"name": "wall_ms", "max": 300, "used": [0-9.]+}')
+        done = self.run_text("def main(n):\n    return 1 / n", "--input", "[0]")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("ZeroDivisionError: division by zero", done.stderr)
+        self.assertIn("line 2, in main", done.stderr)
+
+    def test_a_request_that_is_wrong_is_told(self):
+        for arguments, word in ((("--limit", "wall_ms=0"), "limits.wall_ms"), (("--input", "{"), "JSON"), (("--file", "/nowhere/x"), "/nowhere/x"),
+                                (("--fetch-to", "/nowhere"), "/nowhere"), (("--limit", "walls=1"), "walls")):
+            with self.subTest(arguments=arguments):
+                done = self.run_text("def main(): return 1", *arguments)
+                self.assertEqual((done.returncode, done.stdout), (1, ""))
+                self.assertIn(word, done.stderr)
+
+    def test_json_prints_the_whole_answer(self):
+        done = self.run_text("def main():\n    print('x')\n    return 7", "--json")
+        answer = json.loads(done.stdout)
+        self.assertEqual((done.returncode, answer["status"], answer["result"], answer["stdout"]), (0, "ok", 7, "x\n"))
+
     def test_an_error_goes_to_stderr(self):
         for script, error in (("def main():\n    1/0", "Script execution failed: ZeroDivisionError: division by zero"),
                               ("def foo(): pass", "Script must define a function main()"),
