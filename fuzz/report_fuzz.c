@@ -84,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ending.status = (int32_t)(data[2] | (uint32_t)data[3] << 8);
     }
     ending.usage = (struct run_usage) { .user_us = data[4] * UINT64_C(10000), .ooms = data[5] >> 7, .known = data[5] & 7 };
-    front.plan.notify = (data[0] & NOTIFIES) != 0;
+    front.plan.runtime[0].notify = (data[0] & NOTIFIES) != 0;
     call.started_ns = clock_ns();
     call.queued_ns = call.started_ns;
     struct seen seen = { 0 };

@@ -1,4 +1,5 @@
 #include "cli/launch.h"
+#include "cli/launch_parts.h"
 
 #include "base/descriptor.h"
 #include "base/log.h"
@@ -7,8 +8,6 @@
 #include "cell/sweep.h"
 #include "cli/filter.h"
 #include "cli/level.h"
-#include "settings/keys.h"
-#include "wire/front_plan.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,23 +29,22 @@
 enum { UID_BASE_LEAST = 1 << 30, UID_RANGE = 65536, UID_RANGES = 14000 };
 
 /* A worker's socket lies at 1000 and up, out of a script's way; the keeper holds up to twelve descriptors for each slot. */
-enum { KEYS_TEXT_MAX = 16 << 20 };
 enum { DESCRIPTORS_LEAST = 1024, DESCRIPTORS_SLOT = 21, DESCRIPTORS_OTHER = 64 };
 
-static int launch_fail(const char *what)
+int launch_fail(const char *what)
 {
     fprintf(stderr, "vivary: %s\n", what);
     return 1;
 }
 
-static int errno_fail(const char *call, const char *object)
+int errno_fail(const char *call, const char *object)
 {
     fprintf(stderr, "vivary: %s(%s): %s\n", call, object, strerror(errno));
     return 1;
 }
 
 /* A memory file with the parts one after another. -1 with a message printed. */
-static int memory_file(const char *name, const struct iovec *parts, size_t count)
+int memory_file(const char *name, const struct iovec *parts, size_t count)
 {
     OWN_FD fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
@@ -145,7 +143,8 @@ static int plan_make(struct launch *launch)
     uint32_t random;
     if (getrandom(&random, sizeof random, 0) != sizeof random)
         return errno_fail("getrandom", "uid");
-    plan->uid_base = UID_BASE_LEAST + random % UID_RANGES * UID_RANGE;
+    launch->uid_range = launch->number == 0 ? random % UID_RANGES : (launch->uid_range + launch->number) % UID_RANGES;
+    plan->uid_base = UID_BASE_LEAST + launch->uid_range * UID_RANGE;
     if (launch_folders(launch) != 0 || share_resolve(plan, s->share) != 0 || level_choose(launch) != 0)
         return 1;
 #ifdef VIVARY_ABLATION
@@ -155,34 +154,13 @@ static int plan_make(struct launch *launch)
 #endif
 }
 
-/* "numpy 1.24.2, pandas 1.5.3" as members of a JSON object. Names and versions of packages need no escapes. */
-static void packages_json(const char *packages, char *to, size_t size)
+int filters_make(const struct plan *plan, struct sock_filter *filters[static FILTER_KINDS], size_t lengths[static FILTER_KINDS])
 {
-    size_t used = 0;
-    to[0] = '\0';
-    while (*packages != '\0' && used < size) {
-        size_t name = strcspn(packages, " ,"), version = strcspn(packages, ",");
-        const char *number = packages[name] == ' ' ? packages + name + 1 : packages + version;
-        used += (size_t)snprintf(to + used, size - used, "%s\"%.*s\": \"%.*s\"", used > 0 ? ", " : "", (int)name, packages,
-                                 (int)(packages + version - number), number);
-        packages += version + strspn(packages + version, ", ");
-    }
-    if (used >= size)
-        to[0] = '\0'; /* cut, it would be no JSON */
-}
-
-static int plans_write(struct launch *launch)
-{
-    const struct settings *s = &launch->settings;
-    struct plan *plan = &launch->plan;
-    struct sock_filter *filters[FILTER_KINDS] = { NULL };
-    size_t lengths[FILTER_KINDS] = { 0 };
-    int status = 0;
-    for (int kind = 0; kind < FILTER_KINDS && status == 0; kind++) {
+    for (int kind = 0; kind < FILTER_KINDS; kind++) {
         struct fault why;
         if (filter_compile((enum filter_for)kind, plan, &filters[kind], &lengths[kind], &why) < 0) {
             errno = why.error;
-            status = errno_fail(why.call, why.object);
+            return errno_fail(why.call, why.object);
         }
     }
 #ifdef VIVARY_ABLATION
@@ -192,52 +170,33 @@ static int plans_write(struct launch *launch)
 #ifdef __SANITIZE_ADDRESS__
     lengths[FILTER_FRONT] = lengths[FILTER_KEEPER] = 0; /* the sanitizer's runtime makes calls of its own */
 #endif
+    return 0;
+}
+
+void filters_free(struct sock_filter *filters[static FILTER_KINDS])
+{
+    for (int kind = 0; kind < FILTER_KINDS; kind++)
+        free(filters[kind]);
+}
+
+static int plan_write(struct launch *launch)
+{
+    struct plan *plan = &launch->plan;
+    struct sock_filter *filters[FILTER_KINDS] = { NULL };
+    size_t lengths[FILTER_KINDS] = { 0 };
+    int status = filters_make(plan, filters, lengths);
     if (status == 0) {
         plan->worker_filter_length = (uint32_t)lengths[FILTER_WORKER];
         plan->init_filter_length = (uint32_t)lengths[FILTER_INIT];
         plan->keeper_filter_length = (uint32_t)lengths[FILTER_KEEPER];
-        struct front_plan front = {
-            .version = FRONT_PLAN_VERSION,
-            .filter_length = (uint32_t)lengths[FILTER_FRONT],
-            .jail = plan->level == LEVEL_FULL || plan->uids,
-            .uid = plan->uids ? plan->uid_base + UID_FRONT : 0,
-            .gid = plan->uids ? plan->uid_base + UID_FRONT : 0,
-            .listeners = s->listen_count,
-            .slots = plan->slots,
-            .queue_max = (uint32_t)s->queue_max,
-            .connections_max = (uint32_t)s->connections_max,
-            .deadline_ms = (uint32_t)s->deadline_ms,
-            .exit_grace_ms = (uint32_t)s->exit_grace_ms,
-            .request_ms = (uint32_t)s->request_ms,
-            .idle_ms = (uint32_t)s->idle_ms,
-            .processes = (uint32_t)s->processes,
-            .body_max = s->body_max,
-            .run_body_max = s->run_body_max,
-            .cpu_ms = s->cpu_ms,
-            .memory_bytes = plan->memory_bytes,
-            .tmp_bytes = plan->tmp_bytes,
-            .tmp_files = plan->tmp_files,
-            .files_bytes = s->files_mb << 20,
-            .notify = plan->notify,
-            .keys = s->keys[0] != '\0',
-            .result_max = s->result_max,
-            .stdout_max = s->stdout_max,
-        };
-        snprintf(front.python, sizeof front.python, "%s", launch->python.version);
-        snprintf(front.isolation, sizeof front.isolation, "%s", plan->level == LEVEL_FULL ? "full" : "contained");
-        packages_json(launch->python.packages, front.packages, sizeof front.packages);
-        bool told = level_json(launch, front.ready, sizeof front.ready) == 0;
-        struct iovec of_keeper[] = { { plan, sizeof *plan },
-                                     { filters[FILTER_WORKER], lengths[FILTER_WORKER] * sizeof **filters },
-                                     { filters[FILTER_INIT], lengths[FILTER_INIT] * sizeof **filters },
-                                     { filters[FILTER_KEEPER], lengths[FILTER_KEEPER] * sizeof **filters } };
-        struct iovec of_front[] = { { &front, sizeof front }, { filters[FILTER_FRONT], lengths[FILTER_FRONT] * sizeof **filters } };
-        launch->plan_fd = memory_file("keeper's plan", of_keeper, 4);
-        launch->front_plan_fd = memory_file("front's plan", of_front, 2);
-        status = launch->plan_fd < 0 || launch->front_plan_fd < 0 || (!told && launch_fail("the description of the level is too long"));
+        struct iovec parts[] = { { plan, sizeof *plan },
+                                 { filters[FILTER_WORKER], lengths[FILTER_WORKER] * sizeof **filters },
+                                 { filters[FILTER_INIT], lengths[FILTER_INIT] * sizeof **filters },
+                                 { filters[FILTER_KEEPER], lengths[FILTER_KEEPER] * sizeof **filters } };
+        launch->plan_fd = memory_file("keeper's plan", parts, 4);
+        status = launch->plan_fd < 0;
     }
-    for (int kind = 0; kind < FILTER_KINDS; kind++)
-        free(filters[kind]);
+    filters_free(filters);
     return status;
 }
 
@@ -261,7 +220,7 @@ static int descriptors_check(const struct settings *settings)
 
 int launch_prepare(struct launch *launch)
 {
-    launch->plan_fd = launch->front_plan_fd = -1;
+    launch->plan_fd = -1;
     if (descriptors_check(&launch->settings) != 0)
         return 1;
     /* Podman leaves capabilities to a user that isn't root. None is used there, and what is probed must hold without. */
@@ -278,12 +237,13 @@ int launch_prepare(struct launch *launch)
                 launch->python.executable, launch->python.missing);
         return 1;
     }
-    level_probe(&launch->settings, &launch->host);
-    return plan_make(launch) || plans_write(launch);
+    if (launch->number == 0) /* else it is as for the first */
+        level_probe(&launch->settings, &launch->host);
+    return plan_make(launch) || plan_write(launch);
 }
 
 /* Runs `program` in a child with the descriptors at 3 and up, in this order, and nothing else but 0, 1 and 2. */
-static int program_start(const struct launch *launch, const char *program, const int *fds, uint32_t count, pid_t *ret_pid)
+int program_start(const struct launch *launch, const char *program, const int *fds, uint32_t count, pid_t *ret_pid)
 {
     char path[SETTINGS_PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/%s", launch->binaries, program);
@@ -333,51 +293,6 @@ int launch_keeper(const struct launch *launch, pid_t *ret_pid, int *ret_front, i
     *ret_front = fd_take(&of_front);
     *ret_news = fd_take(&news_ours);
     return 0;
-}
-
-int launch_front(const struct launch *launch, int keeper, const int *listeners, uint32_t count, pid_t *ret_pid, int *ret_news)
-{
-    int news[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, news) < 0)
-        return errno_fail("socketpair", "front's news");
-    OWN_FD ours = news[0];
-    OWN_FD its = news[1];
-    int fds[3 + FRONT_LISTEN_MAX] = { keeper, launch->front_plan_fd, its };
-    for (uint32_t i = 0; i < count; i++)
-        fds[3 + i] = listeners[i];
-    if (program_start(launch, "vivary-front", fds, 3 + count, ret_pid) != 0)
-        return 1;
-    *ret_news = fd_take(&ours);
-    return 0;
-}
-
-int launch_keys(const struct launch *launch, int *ret_fd)
-{
-    const char *path = launch->settings.keys;
-    static char text[KEYS_TEXT_MAX];
-    char error[KEYS_ERROR_ROOM];
-    *ret_fd = -1;
-    if (path[0] == '\0')
-        return 0;
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return errno_fail("fopen", path);
-    size_t length = fread(text, 1, sizeof text, file);
-    bool failed = ferror(file) != 0;
-    fclose(file);
-    if (failed || length == sizeof text) {
-        fprintf(stderr, "vivary: %s: %s\n", path, failed ? "it can't be read" : "it is larger than 16 MiB");
-        return 1;
-    }
-    struct keys keys = { 0 };
-    if (keys_parse(text, length, &keys, error) < 0) {
-        fprintf(stderr, "vivary: %s: %s\n", path, error);
-        return 1;
-    }
-    struct iovec part = { keys.at, keys.count * sizeof *keys.at };
-    *ret_fd = memory_file("keys", &part, 1);
-    keys_free(&keys);
-    return *ret_fd < 0;
 }
 
 /* Runs that a killed keeper has left: no namespace ended them. */

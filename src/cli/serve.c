@@ -9,6 +9,7 @@
 #include "cli/level.h"
 #include "settings/address.h"
 #include "settings/option.h"
+#include "wire/front_plan.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -25,18 +26,21 @@
 enum { RESTART_MS = 100, RESTARTS_MAX = 50, STEADY_MS = 10000, STOP_GRACE_MS = 2000, KEEPER_STOP_MS = 6000 };
 
 struct supervisor {
-    struct launch launch;
+    struct launch launches[RUNTIMES_MAX]; /* the first has the settings of all */
+    uint32_t runtimes;
+    int front_plan;
     int listeners[SETTINGS_LISTEN_MAX];
     char shown[SETTINGS_LISTEN_MAX][SETTINGS_PATH_MAX + 16];
-    pid_t keeper, front;
-    int news, front_news;
+    pid_t keepers[RUNTIMES_MAX], front;
+    int news[RUNTIMES_MAX], front_news;
+    bool ready[RUNTIMES_MAX]; /* its first worker waits */
     int signals;
     bool announced, stopping;
 };
 
 static void announce(struct supervisor *supervisor)
 {
-    const struct launch *launch = &supervisor->launch;
+    const struct launch *launch = &supervisor->launches[0];
     const char *shown = supervisor->shown[0];
     char address[SETTINGS_PATH_MAX + 64], curl[SETTINGS_PATH_MAX + 64];
     if (strncmp(shown, "unix:", 5) == 0) {
@@ -61,44 +65,61 @@ static void announce(struct supervisor *supervisor)
 static int keys_send(const struct supervisor *supervisor)
 {
     int file = -1;
-    if (launch_keys(&supervisor->launch, &file) != 0)
+    if (launch_keys(&supervisor->launches[0], &file) != 0)
         return 1;
     OWN_FD keys = file;
     return keys >= 0 && passing_send(supervisor->front_news, "K", 1, &keys, 1) < 0;
 }
 
-/* `keeper`: the front's end of its socket. */
-static int front_launch(struct supervisor *supervisor, int keeper)
+/* `keepers`: the front's ends of their sockets, which it has then alone. */
+static int front_launch(struct supervisor *supervisor, int keepers[static RUNTIMES_MAX])
 {
-    char pid[16];
-    snprintf(pid, sizeof pid, "%d", (int)supervisor->keeper);
-    setenv("VIVARY_KEEPER_PID", pid, 1); /* the front tells how much memory it has */
+    for (uint32_t i = 0; i < supervisor->runtimes; i++) {
+        char name[32], pid[16];
+        snprintf(name, sizeof name, "VIVARY_KEEPER_PID_%u", i);
+        snprintf(pid, sizeof pid, "%d", (int)supervisor->keepers[i]);
+        setenv(name, pid, 1); /* the front tells how much memory it has */
+    }
     fd_close(&supervisor->front_news);
-    return launch_front(&supervisor->launch, keeper, supervisor->listeners, supervisor->launch.settings.listen_count, &supervisor->front,
-                        &supervisor->front_news) != 0 ||
-           keys_send(supervisor) != 0;
+    int r = launch_front(&supervisor->launches[0], supervisor->front_plan, keepers, supervisor->runtimes, supervisor->listeners,
+                         supervisor->launches[0].settings.listen_count, &supervisor->front, &supervisor->front_news);
+    for (uint32_t i = 0; i < supervisor->runtimes; i++)
+        fd_close(&keepers[i]);
+    return r != 0 || keys_send(supervisor) != 0;
 }
 
-static int both_start(struct supervisor *supervisor)
+static int all_start(struct supervisor *supervisor)
 {
-    int front_end;
-    if (launch_keeper(&supervisor->launch, &supervisor->keeper, &front_end, &supervisor->news) != 0)
-        return 1;
-    OWN_FD keeper = front_end;
-    return front_launch(supervisor, keeper);
+    int keepers[RUNTIMES_MAX], r = 0;
+    memset(keepers, -1, sizeof keepers);
+    for (uint32_t i = 0; i < supervisor->runtimes && r == 0; i++) {
+        supervisor->ready[i] = false;
+        r = launch_keeper(&supervisor->launches[i], &supervisor->keepers[i], &keepers[i], &supervisor->news[i]);
+    }
+    if (r == 0)
+        return front_launch(supervisor, keepers);
+    for (uint32_t i = 0; i < supervisor->runtimes; i++)
+        fd_close(&keepers[i]);
+    return r;
 }
 
-/* Another front for the keeper that there is: its zygote stays warm, so this takes no longer than a front's start. */
+/* Another front for the keepers that there are: their zygotes stay warm, so this takes no longer than a front's start. */
 static int front_start(struct supervisor *supervisor)
 {
-    int sockets[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
+    int keepers[RUNTIMES_MAX];
+    memset(keepers, -1, sizeof keepers);
+    for (uint32_t i = 0; i < supervisor->runtimes; i++) {
+        int sockets[2];
+        bool made = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0;
+        OWN_FD of_keeper = made ? sockets[1] : -1;
+        keepers[i] = made ? sockets[0] : -1;
+        if (made && passing_send(supervisor->news[i], "F", 1, &of_keeper, 1) == 0)
+            continue;
+        for (uint32_t given = 0; given <= i; given++)
+            fd_close(&keepers[given]);
         return 1;
-    OWN_FD of_front = sockets[0];
-    OWN_FD of_keeper = sockets[1];
-    if (passing_send(supervisor->news, "F", 1, &of_keeper, 1) < 0)
-        return 1;
-    return front_launch(supervisor, of_front);
+    }
+    return front_launch(supervisor, keepers);
 }
 
 /* Waits until `pid` is reaped, at most so long; then kills it. */
@@ -123,25 +144,29 @@ static int child_wait(struct supervisor *supervisor, pid_t pid, int ms)
     }
 }
 
-/* Ends what is left of the two, the front first: it finishes the runs in flight while the keeper still lives. */
-static void both_stop(struct supervisor *supervisor, int grace_ms)
+/* Ends what is left, the front first: it finishes the runs in flight while the keepers still live. */
+static void all_stop(struct supervisor *supervisor, int grace_ms)
 {
     if (supervisor->front > 0) {
         kill(supervisor->front, grace_ms > 0 ? SIGTERM : SIGKILL);
         child_wait(supervisor, supervisor->front, grace_ms);
     }
-    if (supervisor->keeper > 0) {
-        kill(supervisor->keeper, SIGTERM);
-        child_wait(supervisor, supervisor->keeper, KEEPER_STOP_MS);
+    for (uint32_t i = 0; i < supervisor->runtimes; i++)
+        if (supervisor->keepers[i] > 0)
+            kill(supervisor->keepers[i], SIGTERM);
+    for (uint32_t i = 0; i < supervisor->runtimes; i++) {
+        if (supervisor->keepers[i] > 0)
+            child_wait(supervisor, supervisor->keepers[i], KEEPER_STOP_MS);
+        supervisor->keepers[i] = 0;
+        fd_close(&supervisor->news[i]);
+        launch_clear(&supervisor->launches[i]);
     }
-    supervisor->front = supervisor->keeper = 0;
-    fd_close(&supervisor->news);
-    launch_clear(&supervisor->launch);
+    supervisor->front = 0;
 }
 
 static int listeners_open(struct supervisor *supervisor)
 {
-    struct settings *settings = &supervisor->launch.settings;
+    struct settings *settings = &supervisor->launches[0].settings;
     for (uint32_t i = 0; i < settings->listen_count; i++) {
         char error[256];
         if (address_listen(settings->listen[i], &supervisor->listeners[i], supervisor->shown[i], sizeof supervisor->shown[i], error) < 0) {
@@ -152,49 +177,74 @@ static int listeners_open(struct supervisor *supervisor)
     return 0;
 }
 
+static pid_t *keeper_of(struct supervisor *supervisor, pid_t pid)
+{
+    for (uint32_t i = 0; i < supervisor->runtimes; i++)
+        if (supervisor->keepers[i] == pid)
+            return &supervisor->keepers[i];
+    return NULL;
+}
+
+/* Each says once that its first worker waits; when all have, the service is there. */
+static void keepers_hear(struct supervisor *supervisor, const struct pollfd *watched)
+{
+    bool all = true;
+    char word;
+    for (uint32_t i = 0; i < supervisor->runtimes; i++) {
+        if (watched[i].fd >= 0 && watched[i].revents != 0) {
+            supervisor->ready[i] = read(supervisor->news[i], &word, 1) == 1;
+            if (!supervisor->ready[i])
+                fd_close(&supervisor->news[i]); /* the keeper's end follows as SIGCHLD */
+        }
+        all &= supervisor->ready[i];
+    }
+    if (all && !supervisor->announced)
+        announce(supervisor);
+}
+
 static int supervise(struct supervisor *supervisor)
 {
     uint64_t started = 0;
     unsigned restarts = 0;
     while (!supervisor->stopping) {
-        if (supervisor->keeper == 0) {
+        if (supervisor->keepers[0] == 0) {
             started = clock_ns();
-            if (both_start(supervisor) != 0)
+            if (all_start(supervisor) != 0)
                 return 1;
         }
-        struct pollfd watched[] = { { .fd = supervisor->signals, .events = POLLIN },
-                                    { .fd = supervisor->announced ? -1 : supervisor->news, .events = POLLIN } };
-        if (poll(watched, 2, -1) < 0 && errno != EINTR)
+        struct pollfd watched[1 + RUNTIMES_MAX] = { { .fd = supervisor->signals, .events = POLLIN } };
+        for (uint32_t i = 0; i < supervisor->runtimes; i++)
+            watched[1 + i] =
+                (struct pollfd) { .fd = supervisor->announced || supervisor->ready[i] ? -1 : supervisor->news[i], .events = POLLIN };
+        if (poll(watched, 1 + supervisor->runtimes, -1) < 0 && errno != EINTR)
             return 1;
-        char word;
-        if (watched[1].revents != 0 && read(supervisor->news, &word, 1) == 1)
-            announce(supervisor);
-        else if (watched[1].revents != 0)
-            fd_close(&supervisor->news); /* the keeper's end follows as SIGCHLD */
+        keepers_hear(supervisor, watched + 1);
         struct signalfd_siginfo signal;
         while (read(supervisor->signals, &signal, sizeof signal) == sizeof signal) {
             supervisor->stopping |= signal.ssi_signo != SIGCHLD && signal.ssi_signo != SIGHUP;
             if (signal.ssi_signo == SIGHUP)
-                log_line(keys_send(supervisor) == 0 ? "info" : "error", "reload", "keys=%.200s", supervisor->launch.settings.keys);
+                log_line(keys_send(supervisor) == 0 ? "info" : "error", "reload", "keys=%.200s", supervisor->launches[0].settings.keys);
         }
 
         int status;
         pid_t pid;
-        bool lost = false;
+        bool lost = false, keeper_lost = false;
         while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
             bool was_front = pid == supervisor->front;
-            if (!was_front && pid != supervisor->keeper)
+            pid_t *whose = was_front ? &supervisor->front : keeper_of(supervisor, pid);
+            if (whose == NULL)
                 continue;
-            *(was_front ? &supervisor->front : &supervisor->keeper) = 0;
+            *whose = 0;
             lost = true;
+            keeper_lost |= !was_front;
             if (!supervisor->stopping)
                 log_line("error", was_front ? "front_ended" : "keeper_ended", "status=%d", status);
         }
         if (!lost || supervisor->stopping)
             continue;
-        bool front_alone = supervisor->announced && supervisor->front == 0 && supervisor->keeper != 0;
+        bool front_alone = supervisor->announced && supervisor->front == 0 && !keeper_lost;
         if (!front_alone || front_start(supervisor) != 0)
-            both_stop(supervisor, 0);
+            all_stop(supervisor, 0);
         if (!supervisor->announced)
             return 1; /* it never worked: say so rather than try for ever. The keeper has logged why */
         restarts = clock_ns() - started > STEADY_MS * NS_PER_MS ? 0 : restarts + 1;
@@ -204,14 +254,14 @@ static int supervise(struct supervisor *supervisor)
         }
         usleep(restarts > 1 ? RESTART_MS * 1000 : 0);
     }
-    both_stop(supervisor, (int)supervisor->launch.settings.deadline_ms + STOP_GRACE_MS);
+    all_stop(supervisor, (int)supervisor->launches[0].settings.deadline_ms + STOP_GRACE_MS);
     return 0;
 }
 
 /* Without keys, an address beyond this machine serves whoever reaches it. */
 static void open_warn(const struct supervisor *supervisor)
 {
-    const struct settings *settings = &supervisor->launch.settings;
+    const struct settings *settings = &supervisor->launches[0].settings;
     for (uint32_t i = 0; i < settings->listen_count && settings->keys[0] == '\0'; i++) {
         const char *shown = supervisor->shown[i];
         if (strncmp(shown, "unix:", 5) != 0 && strncmp(shown, "127.", 4) != 0 && strncmp(shown, "[::1]", 5) != 0)
@@ -222,8 +272,11 @@ static void open_warn(const struct supervisor *supervisor)
 int serve_main(int argc, char **argv)
 {
     static struct supervisor supervisor; /* large, and one for the process */
-    supervisor.news = supervisor.front_news = -1;
-    int r = settings_from_arguments(&supervisor.launch.settings, argc, argv);
+    struct launch *launch = &supervisor.launches[0];
+    supervisor.front_news = supervisor.front_plan = -1;
+    memset(supervisor.news, -1, sizeof supervisor.news);
+    snprintf(launch->name, sizeof launch->name, "default");
+    int r = settings_from_arguments(&launch->settings, argc, argv);
     if (r != 0)
         return r < 0 ? 0 : r; /* --help was answered, or an error was printed */
     /* Of ours from now on: a signal that comes while things start is kept, and heeded once they stand. */
@@ -240,18 +293,20 @@ int serve_main(int argc, char **argv)
         return 1;
     }
     int keys = -1;
-    if (launch_keys(&supervisor.launch, &keys) != 0)
+    if (launch_keys(launch, &keys) != 0)
         return 1; /* the file is wrong: said before anything is started */
     fd_close(&keys);
-    setenv("VIVARY_LOG_FORMAT", supervisor.launch.settings.log_format, 1); /* for the processes that are started, too: log.h */
+    setenv("VIVARY_LOG_FORMAT", launch->settings.log_format, 1); /* for the processes that are started, too: log.h */
     log_start("vivary");
-    if (listeners_open(&supervisor) != 0 || launch_prepare(&supervisor.launch) != 0)
+    if (listeners_open(&supervisor) != 0 || launch_prepare(launch) != 0 ||
+        launch_runtimes(supervisor.launches, &supervisor.runtimes) != 0 ||
+        launch_front_plan(supervisor.launches, supervisor.runtimes, &supervisor.front_plan) != 0)
         return 1;
     open_warn(&supervisor);
     int status = supervise(&supervisor);
-    if (supervisor.keeper != 0 || supervisor.front != 0)
-        both_stop(&supervisor, 0);
-    for (uint32_t i = 0; i < supervisor.launch.settings.listen_count; i++)
+    if (supervisor.keepers[0] != 0 || supervisor.front != 0)
+        all_stop(&supervisor, 0);
+    for (uint32_t i = 0; i < launch->settings.listen_count; i++)
         if (strncmp(supervisor.shown[i], "unix:", 5) == 0)
             unlink(supervisor.shown[i] + 5);
     return status;

@@ -411,18 +411,23 @@ int task_run(struct launch *launch, const struct task *task)
     }
     setenv("VIVARY_LOG_FORMAT", "quiet", 1); /* of a service's log, what went wrong is of use here */
     launch->settings.listen_count = 1;
+    snprintf(launch->name, sizeof launch->name, "default");
     struct sockaddr_un address;
     socklen_t address_length;
     OWN_FD listener = -1;
     if (listener_make(&listener, &address, &address_length) < 0 || launch_prepare(launch) != 0)
         return 1;
+    int plan_fd = -1;
+    if (launch_front_plan(launch, 1, &plan_fd) != 0)
+        return 1;
+    OWN_FD front_plan = plan_fd;
     pid_t keeper_pid = 0, front_pid = 0, pid = -1;
     int keeper_end = -1, keeper_news = -1, front_news = -1, status = 1;
     if (launch_keeper(launch, &keeper_pid, &keeper_end, &keeper_news) != 0)
         return 1;
     OWN_FD keeper = keeper_end;
     OWN_FD news = keeper_news;
-    if (launch_front(launch, keeper, &listener, 1, &front_pid, &front_news) == 0)
+    if (launch_front(launch, front_plan, &keeper, 1, &listener, 1, &front_pid, &front_news) == 0)
         pid = fork();
     OWN_FD front = front_news;
     if (pid == 0) {

@@ -3,6 +3,7 @@
 #define VIVARY_FRONT_CALLER_H
 
 #include "settings/keys.h"
+#include "wire/front_plan.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,14 +11,20 @@
 struct call;
 struct front;
 
-struct caller {
-    struct key key; /* of everybody: without a name and without limits */
-    bool gone;      /* its key isn't in the file any more; it goes with its last run */
-    uint32_t running, queued;
-    uint32_t calls;           /* that are its own: HTTP requests, whatever they wait for */
-    struct call *head, *tail; /* what waits, in its order */
-    uint64_t pass;            /* when its turn is, in the queue's own time */
+/* What a caller has waiting for one runtime, in its order. */
+struct lane {
+    struct call *head, *tail;
+    uint32_t queued;
     struct caller *next_waiting;
+};
+
+struct caller {
+    struct key key;           /* of everybody: without a name and without limits */
+    bool gone;                /* its key isn't in the file any more; it goes with its last run */
+    uint32_t running, queued; /* for and on all runtimes */
+    uint32_t calls;           /* that are its own: HTTP requests, whatever they wait for */
+    struct lane lanes[RUNTIMES_MAX];
+    uint64_t pass; /* when its turn is, in the queue's own time */
     double tokens; /* runs that it may begin at once */
     uint64_t tokens_ns;
 };

@@ -10,6 +10,7 @@
 #include "wire/died.h"
 #include "wire/frame.h"
 #include "wire/front_plan.h"
+#include "wire/limited.h"
 #include "wire/ready.h"
 #include "wire/used.h"
 
@@ -68,6 +69,7 @@ struct call {
     uint64_t give_up_ns; /* while queued */
     struct worker *worker;
     struct caller *caller;
+    uint32_t runtime;          /* its number */
     const char *authorization; /* only while it is routed */
     uint32_t retry_s;          /* of a 429 or 503, when to try again; 0: in a second */
     struct call *next;         /* in the queue */
@@ -88,12 +90,20 @@ struct call {
 #endif
 };
 
-enum worker_state { WORKER_NONE, WORKER_WAITING, WORKER_RUNNING, WORKER_ASKED /* what its run has used */, WORKER_ENDING };
+enum worker_state {
+    WORKER_NONE,
+    WORKER_WAITING,
+    WORKER_LIMITING /* its run waits for its limits */,
+    WORKER_RUNNING,
+    WORKER_ASKED /* what its run has used */,
+    WORKER_ENDING
+};
 
 /* The worker of a slot. */
 struct worker {
     enum worker_state state;
-    uint32_t slot;
+    struct runtime *runtime;
+    uint32_t slot; /* as its keeper counts */
     uint64_t generation;
     uint64_t since_ns; /* waiting */
     int fds[READY_FDS];
@@ -125,19 +135,28 @@ struct record {
     char bytes[48];
 };
 
+struct runtime {
+    const struct front_runtime *plan;
+    int keeper;
+    struct watch watch;
+    uint32_t first, slots;  /* of front->workers */
+    struct record *records; /* for the keeper, once its socket is full */
+    size_t records_used, records_room;
+    struct caller *waiting; /* those with calls in the queue */
+    int statm;              /* how much memory its keeper has; -1: not told here */
+};
+
 struct front {
     struct front_plan plan;
+    struct runtime runtimes[RUNTIMES_MAX];
     void *filter; /* plan.filter_length instructions */
-    int epoll, keeper, signals, news;
-    struct watch keeper_watch, signals_watch, http_watch, news_watch;
+    int epoll, signals, news;
+    struct watch signals_watch, http_watch, news_watch;
     struct worker *workers;
     struct metrics metrics;
-    int statm, keeper_statm; /* how much memory they have; -1: not told here */
-    struct record *records;  /* for the keeper, once its socket is full */
-    size_t records_used, records_room;
+    int statm; /* how much memory it has; -1: not told here */
     struct keyring ring;
-    struct caller *waiting; /* those with calls in the queue */
-    uint64_t pass;          /* of the last whose turn it was */
+    uint64_t pass; /* of the last whose turn it was */
     uint32_t queued, running;
     struct run_limits most; /* that a request may ask for */
     uint64_t bodies;        /* bytes of the bodies that are here */
@@ -179,10 +198,11 @@ void queue_serve(struct front *front);
 void queue_expire(struct front *front, uint64_t now_ns);
 
 /* run.c: one worker's run. */
-void keeper_flush(struct front *front); /* tells the keeper what it had no room for */
+void keeper_flush(struct front *front, struct runtime *runtime); /* tells the keeper what it had no room for */
 int run_start(struct front *front, struct worker *worker, struct call *call);
 void run_event(struct front *front, struct worker *worker, enum watch_kind kind);
-void run_used(struct front *front, const struct used *used);
+void run_limited(struct front *front, struct worker *worker, uint64_t generation);
+void run_used(struct front *front, struct worker *worker, const struct used *used);
 void run_died(struct front *front, struct worker *worker, const struct died *died); /* NULL: it isn't told how */
 void run_cancel(struct front *front, struct worker *worker);
 void run_expire(struct front *front, uint64_t now_ns);

@@ -332,8 +332,8 @@ static void request_completed(void *cls, struct MHD_Connection *mhd, void **cont
 static int connections_bound(struct front *front, struct fault *why)
 {
     const struct front_plan *plan = &front->plan;
-    uint64_t kept =
-        FRONT_LISTEN_FD + plan->listeners * (1 + DAEMON_FDS) + (uint64_t)plan->slots * (READY_FDS + 1) + PASSING_FDS_MAX + SPARE_FDS;
+    uint64_t kept = FRONT_KEEPER_FD + 2 * plan->runtimes + plan->listeners * (1 + DAEMON_FDS) + (uint64_t)plan->slots * (READY_FDS + 1) +
+                    PASSING_FDS_MAX + SPARE_FDS;
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) < 0)
         return fault_set(why, errno, "getrlimit", "NOFILE");
@@ -358,12 +358,13 @@ int http_start(struct front *front, struct fault *why)
     /* The library's own timeout, of idle time in whole seconds, is for connections that we had no memory to watch: never before ours. */
     uint32_t longest_ms = front->plan.idle_ms > front->plan.request_ms ? front->plan.idle_ms : front->plan.request_ms;
     for (uint32_t i = 0; i < front->plan.listeners; i++) {
-        http->daemons[i] = MHD_start_daemon(
-            MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, connection_accept, front, request_handle, front, MHD_OPTION_LISTEN_SOCKET,
-            (int)(FRONT_LISTEN_FD + i), MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->most, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-            (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(longest_ms / 1000 + 2), MHD_OPTION_STRICT_FOR_CLIENT, 1,
-            MHD_OPTION_NOTIFY_CONNECTION, connection_notify, front, MHD_OPTION_NOTIFY_COMPLETED, request_completed, front,
-            MHD_OPTION_URI_LOG_CALLBACK, line_notify, front, MHD_OPTION_UNESCAPE_CALLBACK, path_keep, NULL, MHD_OPTION_END);
+        http->daemons[i] = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, connection_accept, front, request_handle, front,
+                                            MHD_OPTION_LISTEN_SOCKET, (int)(FRONT_KEEPER_FD + front->plan.runtimes + i),
+                                            MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->most, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                                            (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(longest_ms / 1000 + 2),
+                                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, connection_notify, front,
+                                            MHD_OPTION_NOTIFY_COMPLETED, request_completed, front, MHD_OPTION_URI_LOG_CALLBACK, line_notify,
+                                            front, MHD_OPTION_UNESCAPE_CALLBACK, path_keep, NULL, MHD_OPTION_END);
         if (http->daemons[i] == NULL)
             return fault_set(why, errno != 0 ? errno : EINVAL, "MHD_start_daemon", "listening socket");
         const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemons[i], MHD_DAEMON_INFO_EPOLL_FD);
@@ -423,7 +424,7 @@ uint32_t http_connections(const struct front *front)
 uint64_t descriptors_count(const struct front *front)
 {
     uint64_t count =
-        FRONT_LISTEN_FD + front->plan.listeners * (1 + DAEMON_FDS) + front->http->count + (front->statm >= 0) + (front->keeper_statm >= 0);
+        FRONT_KEEPER_FD + 2 * front->plan.runtimes + front->plan.listeners * (1 + DAEMON_FDS) + front->http->count + (front->statm >= 0);
     for (uint32_t i = 0; i < front->plan.slots; i++) {
         for (size_t k = 0; k < READY_FDS; k++)
             count += front->workers[i].fds[k] >= 0;

@@ -21,44 +21,50 @@
 
 enum { EVENTS_MAX = 64, STOP_GRACE_MS = 1000, RECORDS_PER_SLOT = 8 };
 
-static void keeper_read(struct front *front)
+static void keeper_read(struct front *front, const struct runtime *runtime)
 {
-    const struct wire_bounds bounds = { .slots = front->plan.slots };
+    const struct wire_bounds bounds = { .slots = runtime->slots };
+    struct worker *workers = front->workers + runtime->first;
     for (;;) {
         union {
             uint32_t kind;
             struct ready ready;
             struct died died;
             struct used used;
+            struct limited limited;
         } message;
         int fds[PASSING_FDS_MAX];
         size_t count = 0;
-        ssize_t got = passing_receive(front->keeper, &message, sizeof message, fds, &count);
+        ssize_t got = passing_receive(runtime->keeper, &message, sizeof message, fds, &count);
         if (got == -EAGAIN)
             return;
         struct ready ready;
         struct died died;
         struct used used;
+        struct limited limited;
         if (got > 0 && count == READY_FDS && ready_valid(&message, (size_t)got, &bounds, &ready)) {
-            struct worker *worker = &front->workers[ready.slot];
+            struct worker *worker = &workers[ready.slot];
             if (ready.generation > worker->generation) {
                 run_died(front, worker, NULL); /* whoever was in this slot is no more */
                 worker->state = WORKER_WAITING;
                 worker->generation = ready.generation;
                 worker->since_ns = clock_ns();
                 front->metrics.workers++;
-                front->metrics.zygotes = ready.zygotes;
+                front->metrics.zygotes[runtime - front->runtimes] = ready.zygotes;
                 for (size_t i = 0; i < READY_FDS; i++)
                     worker->fds[i] = fds[i];
                 continue;
             }
         } else if (got > 0 && count == 0 && died_valid(&message, (size_t)got, &bounds, &died)) {
-            struct worker *worker = &front->workers[died.slot];
+            struct worker *worker = &workers[died.slot];
             if (worker->generation == died.generation)
                 run_died(front, worker, &died);
             continue;
         } else if (got > 0 && count == 0 && used_valid(&message, (size_t)got, &bounds, &used)) {
-            run_used(front, &used);
+            run_used(front, &workers[used.slot], &used);
+            continue;
+        } else if (got > 0 && count == 0 && limited_valid(&message, (size_t)got, &bounds, &limited)) {
+            run_limited(front, &workers[limited.slot], limited.generation);
             continue;
         }
         if (got != 0 || !front->stopping)
@@ -126,22 +132,53 @@ static void keys_receive(struct front *front)
     keys_free(&keys);
 }
 
-/* Files of /proc, read once the process has no files to open. Without them the numbers are missing. */
-static void statm_open(struct front *front)
+/* The file of /proc that tells how much memory a runtime's keeper has: opened before the jail, and read behind it. Without it the number
+ * is missing. */
+static int keeper_statm_open(uint32_t number)
 {
-    char path[48];
-    front->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    const char *keeper = getenv("VIVARY_KEEPER_PID"); /* of who started this process */
+    char name[32], path[48];
+    snprintf(name, sizeof name, "VIVARY_KEEPER_PID_%u", number);
+    const char *keeper = getenv(name); /* of who started this process */
     if (keeper == NULL || strlen(keeper) > 10)
-        return;
+        return -1;
     snprintf(path, sizeof path, "/proc/%s/statm", keeper);
-    front->keeper_statm = open(path, O_RDONLY | O_CLOEXEC);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int runtimes_prepare(struct front *front, struct fault *why)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < front->plan.runtimes; i++) {
+        struct runtime *runtime = &front->runtimes[i];
+        *runtime =
+            (struct runtime) { .plan = &front->plan.runtime[i], .keeper = FRONT_KEEPER_FD + (int)i, .watch = { WATCH_KEEPER, runtime } };
+        runtime->first = first;
+        runtime->slots = runtime->plan->slots;
+        runtime->statm = keeper_statm_open(i);
+        first += runtime->slots;
+        if (first > front->plan.slots)
+            return fault_set(why, EINVAL, "pread", "plan");
+        for (uint32_t slot = 0; slot < runtime->slots; slot++) {
+            front->workers[runtime->first + slot].slot = slot;
+            front->workers[runtime->first + slot].runtime = runtime;
+        }
+        /* A worker makes two records. A few can be on their way for each slot, while the keeper has already told of the next worker in it.
+         */
+        runtime->records_room = (size_t)runtime->slots * RECORDS_PER_SLOT;
+        runtime->records = calloc(runtime->records_room, sizeof *runtime->records);
+        if (runtime->records == NULL)
+            return fault_set(why, ENOMEM, "calloc", "records");
+        struct epoll_event event = { .events = EPOLLIN, .data.ptr = &runtime->watch };
+        if (epoll_ctl(front->epoll, EPOLL_CTL_ADD, runtime->keeper, &event) < 0)
+            return fault_set(why, errno, "epoll_ctl", "keeper");
+    }
+    return 0;
 }
 
 static int front_prepare(struct front *front, struct fault *why)
 {
     if (pread(FRONT_PLAN_FD, &front->plan, sizeof front->plan, 0) != sizeof front->plan || front->plan.version != FRONT_PLAN_VERSION ||
-        front->plan.listeners > FRONT_LISTEN_MAX)
+        front->plan.listeners > FRONT_LISTEN_MAX || front->plan.runtimes == 0 || front->plan.runtimes > RUNTIMES_MAX)
         return fault_set(why, EINVAL, "pread", "plan");
     const struct front_plan *plan = &front->plan;
     front->most = (struct run_limits) {
@@ -159,17 +196,11 @@ static int front_prepare(struct front *front, struct fault *why)
     front->workers = calloc(front->plan.slots, sizeof *front->workers);
     if (front->filter == NULL || front->workers == NULL)
         return fault_set(why, ENOMEM, "malloc", "front");
-    /* A worker makes two records. A few can be on their way for each slot, while the keeper has already told of the next worker in it. */
-    front->records_room = (size_t)front->plan.slots * RECORDS_PER_SLOT;
-    front->records = calloc(front->records_room, sizeof *front->records);
-    if (front->records == NULL)
-        return fault_set(why, ENOMEM, "calloc", "records");
     if (pread(FRONT_PLAN_FD, front->filter, size, sizeof front->plan) != (ssize_t)size)
         return fault_set(why, EINVAL, "pread", "filter");
     close(FRONT_PLAN_FD);
     for (uint32_t i = 0; i < front->plan.slots; i++) {
         struct worker *worker = &front->workers[i];
-        worker->slot = i;
         worker->listener = -1;
         worker->listener_watch = (struct watch) { WATCH_DENIED, worker };
         for (int k = 0; k < READY_FDS; k++) {
@@ -198,20 +229,19 @@ static int front_prepare(struct front *front, struct fault *why)
     front->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (front->signals < 0)
         return fault_set(why, errno, "signalfd", "front");
-    front->keeper_watch.kind = WATCH_KEEPER;
     front->signals_watch.kind = WATCH_SIGNALS;
     front->http_watch.kind = WATCH_HTTP;
     front->news_watch.kind = WATCH_NEWS;
     front->ring.asked = front->plan.keys != 0;
-    struct epoll_event of_keeper = { .events = EPOLLIN, .data.ptr = &front->keeper_watch };
     struct epoll_event of_signals = { .events = EPOLLIN, .data.ptr = &front->signals_watch };
     struct epoll_event of_news = { .events = EPOLLIN, .data.ptr = &front->news_watch };
     if (epoll_ctl(front->epoll, EPOLL_CTL_ADD, front->news, &of_news) < 0 ||
-        epoll_ctl(front->epoll, EPOLL_CTL_ADD, front->keeper, &of_keeper) < 0 ||
         epoll_ctl(front->epoll, EPOLL_CTL_ADD, front->signals, &of_signals) < 0)
         return fault_set(why, errno, "epoll_ctl", "front");
-    statm_open(front);
-    int r = http_start(front, why);
+    front->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    int r = runtimes_prepare(front, why);
+    if (r == 0)
+        r = http_start(front, why);
     return r < 0 ? r : jail_enter(front, why);
 }
 
@@ -219,8 +249,8 @@ static void event_handle(struct front *front, const struct watch *watch)
 {
     switch (watch->kind) {
     case WATCH_KEEPER:
-        keeper_flush(front);
-        keeper_read(front);
+        keeper_flush(front, watch->owner);
+        keeper_read(front, watch->owner);
         break;
     case WATCH_SIGNALS:
         stop_begin(front);
@@ -240,14 +270,13 @@ static void event_handle(struct front *front, const struct watch *watch)
 
 int main(void)
 {
-    struct front front = { .keeper = FRONT_KEEPER_FD, .news = FRONT_NEWS_FD, .statm = -1, .keeper_statm = -1 };
+    struct front front = { .news = FRONT_NEWS_FD, .statm = -1 };
     struct fault why = { 0 };
     log_start("front");
     if (front_prepare(&front, &why) < 0) {
         log_fault("front_failed", &why);
         free(front.filter);
         free(front.workers);
-        free(front.records);
         return 1;
     }
     while (!front.stopping || (front.running + front.queued + http_leaving(&front) > 0 && clock_ns() < front.stop_by_ns)) {

@@ -86,32 +86,38 @@ static void histogram_write(struct writer *w, const char *name, const char *help
     write_literal(w, "\n");
 }
 
-static void runs_write(struct writer *w, const struct metrics *metrics)
+static void runs_write(struct writer *w, const struct front *front)
 {
     static const char NAME[] = "vivary_runs_total";
-    char labels[96];
+    char labels[128];
     head_write(w, NAME, "counter", "Runs that have ended, by path, runtime and status.");
-    for (int path = 0; path < METRIC_PATHS; path++)
-        for (int status = 0; status < RUN_STATUSES; status++) {
-            snprintf(labels, sizeof labels, "{path=\"%s\",runtime=\"default\",status=\"%s\"}", PATHS[path],
-                     run_status_name((enum run_status)status));
-            line_write(w, NAME, labels, metrics->runs[path][status]);
-        }
+    for (uint32_t runtime = 0; runtime < front->plan.runtimes; runtime++)
+        for (int path = 0; path < METRIC_PATHS; path++)
+            for (int status = 0; status < RUN_STATUSES; status++) {
+                snprintf(labels, sizeof labels, "{path=\"%s\",runtime=\"%s\",status=\"%s\"}", PATHS[path],
+                         front->plan.runtime[runtime].name, run_status_name((enum run_status)status));
+                line_write(w, NAME, labels, front->metrics.runs[runtime][path][status]);
+            }
 }
 
 static void workers_write(struct writer *w, const struct front *front)
 {
     static const char NAME[] = "vivary_workers";
-    static const char *const STATES[] = { "missing", "waiting", "running", "running", "ending" };
-    uint64_t counts[WORKER_ENDING + 1] = { 0 };
-    for (uint32_t i = 0; i < front->plan.slots; i++)
-        counts[front->workers[i].state == WORKER_ASKED ? WORKER_RUNNING : front->workers[i].state]++;
-    head_write(w, NAME, "gauge", "Slots, by the state of their worker.");
-    for (int state = WORKER_NONE; state <= WORKER_ENDING; state++) {
-        char labels[48];
-        snprintf(labels, sizeof labels, "{state=\"%s\"}", STATES[state]);
-        if (state != WORKER_ASKED)
-            line_write(w, NAME, labels, counts[state]);
+    static const char *const STATES[] = { "missing", "waiting", "running", "running", "running", "ending" };
+    head_write(w, NAME, "gauge", "Slots, by runtime and the state of their worker.");
+    for (uint32_t r = 0; r < front->plan.runtimes; r++) {
+        const struct runtime *runtime = &front->runtimes[r];
+        uint64_t counts[WORKER_ENDING + 1] = { 0 };
+        for (uint32_t i = 0; i < runtime->slots; i++) {
+            enum worker_state state = front->workers[runtime->first + i].state;
+            counts[state == WORKER_ASKED || state == WORKER_LIMITING ? WORKER_RUNNING : state]++;
+        }
+        for (int state = WORKER_NONE; state <= WORKER_ENDING; state++) {
+            char labels[96];
+            snprintf(labels, sizeof labels, "{runtime=\"%s\",state=\"%s\"}", runtime->plan->name, STATES[state]);
+            if (state != WORKER_ASKED && state != WORKER_LIMITING)
+                line_write(w, NAME, labels, counts[state]);
+        }
     }
 }
 
@@ -154,20 +160,23 @@ static uint64_t memory_read(int statm)
 static void processes_write(struct writer *w, const struct front *front)
 {
     static const char MEMORY[] = "vivary_process_resident_bytes";
-    if (front->statm < 0 && front->keeper_statm < 0)
+    if (front->statm < 0)
         return; /* this host, or its container, has no /proc */
     head_write(w, MEMORY, "gauge", "Memory of the service's own processes.");
-    if (front->statm >= 0)
-        line_write(w, MEMORY, "{process=\"front\"}", memory_read(front->statm));
-    if (front->keeper_statm >= 0)
-        line_write(w, MEMORY, "{process=\"keeper\"}", memory_read(front->keeper_statm));
+    line_write(w, MEMORY, "{process=\"front\",runtime=\"\"}", memory_read(front->statm));
+    for (uint32_t i = 0; i < front->plan.runtimes; i++) {
+        char labels[96];
+        snprintf(labels, sizeof labels, "{process=\"keeper\",runtime=\"%s\"}", front->plan.runtime[i].name);
+        if (front->runtimes[i].statm >= 0)
+            line_write(w, MEMORY, labels, memory_read(front->runtimes[i].statm));
+    }
 }
 
 static void text_write(struct writer *w, const void *argument)
 {
     const struct front *front = argument;
     const struct metrics *m = &front->metrics;
-    runs_write(w, m);
+    runs_write(w, front);
     histogram_write(w, "vivary_run_seconds", "Time of a run, from its worker's being taken to its end.", &m->run);
     histogram_write(w, "vivary_queue_seconds", "Time that a run waited for a worker.", &m->queue);
     histogram_write(w, "vivary_handover_seconds", "Time from a run's end to its answer's being ready.", &m->handover);
@@ -181,7 +190,12 @@ static void text_write(struct writer *w, const void *argument)
     answers_write(w, m);
     denied_lines_write(w, m);
     single_write(w, "vivary_forks_total", "counter", "Workers that were forked and jailed.", m->workers);
-    single_write(w, "vivary_zygotes_total", "counter", "Warm interpreters that were started: more than one are renewals.", m->zygotes);
+    head_write(w, "vivary_zygotes_total", "counter", "Warm interpreters that were started: more than one are renewals.");
+    for (uint32_t i = 0; i < front->plan.runtimes; i++) {
+        char labels[64];
+        snprintf(labels, sizeof labels, "{runtime=\"%s\"}", front->plan.runtime[i].name);
+        line_write(w, "vivary_zygotes_total", labels, m->zygotes[i]);
+    }
     processes_write(w, front);
 }
 

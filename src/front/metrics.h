@@ -3,6 +3,8 @@
 #ifndef VIVARY_FRONT_METRICS_H
 #define VIVARY_FRONT_METRICS_H
 
+#include "wire/front_plan.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,12 +20,12 @@ struct histogram {
 };
 
 struct metrics {
-    uint64_t runs[METRIC_PATHS][METRIC_STATUSES]; /* by enum run_status */
-    uint64_t answers[6];                          /* by the hundreds of their status */
+    uint64_t runs[RUNTIMES_MAX][METRIC_PATHS][METRIC_STATUSES]; /* by enum run_status */
+    uint64_t answers[6];                                        /* by the hundreds of their status */
     struct histogram run, queue, handover;
     uint64_t bytes_in, bytes_out;
-    uint64_t denied[METRIC_CALLS]; /* by denied.c's rows; the last: others */
-    uint64_t workers, zygotes;     /* that were made */
+    uint64_t denied[METRIC_CALLS];           /* by denied.c's rows; the last: others */
+    uint64_t workers, zygotes[RUNTIMES_MAX]; /* that were made */
     uint64_t connections, rejected, cancelled;
 };
 

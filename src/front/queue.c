@@ -11,22 +11,22 @@ static bool caller_is_ready(const struct caller *caller)
     return caller->key.at_once == 0 || caller->running < caller->key.at_once;
 }
 
-static void waiting_remove(struct front *front, struct caller *caller)
+static void waiting_remove(struct front *front, uint32_t runtime, struct caller *caller)
 {
-    struct caller **at = &front->waiting;
+    struct caller **at = &front->runtimes[runtime].waiting;
     while (*at != caller)
-        at = &(*at)->next_waiting;
-    *at = caller->next_waiting;
-    caller->next_waiting = NULL;
+        at = &(*at)->lanes[runtime].next_waiting;
+    *at = caller->lanes[runtime].next_waiting;
+    caller->lanes[runtime].next_waiting = NULL;
 }
 
-static void caller_append(struct front *front, struct caller *caller)
+static void caller_append(struct front *front, uint32_t runtime, struct caller *caller)
 {
-    struct caller **at = &front->waiting;
+    struct caller **at = &front->runtimes[runtime].waiting;
     while (*at != NULL)
-        at = &(*at)->next_waiting;
+        at = &(*at)->lanes[runtime].next_waiting;
     *at = caller;
-    caller->next_waiting = NULL;
+    caller->lanes[runtime].next_waiting = NULL;
     if (caller->pass < front->pass) /* who had nothing to do has saved nothing up */
         caller->pass = front->pass;
 }
@@ -34,18 +34,20 @@ static void caller_append(struct front *front, struct caller *caller)
 void queue_add(struct front *front, struct call *call)
 {
     struct caller *caller = call->caller;
+    struct lane *lane = &caller->lanes[call->runtime];
     call->state = CALL_QUEUED;
     call->next = NULL;
     call->queued_ns = clock_ns();
     /* Whoever is ahead takes at most a deadline's time each; past this, saying so is better than more waiting. */
     call->give_up_ns = call->queued_ns + ((uint64_t)front->plan.request_ms + front->plan.deadline_ms) * NS_PER_MS;
-    if (caller->queued == 0)
-        caller_append(front, caller);
-    if (caller->tail != NULL)
-        caller->tail->next = call;
+    if (lane->queued == 0)
+        caller_append(front, call->runtime, caller);
+    if (lane->tail != NULL)
+        lane->tail->next = call;
     else
-        caller->head = call;
-    caller->tail = call;
+        lane->head = call;
+    lane->tail = call;
+    lane->queued++;
     caller->queued++;
     front->queued++;
 }
@@ -53,36 +55,38 @@ void queue_add(struct front *front, struct call *call)
 void queue_remove(struct front *front, struct call *call)
 {
     struct caller *caller = call->caller;
+    struct lane *lane = &caller->lanes[call->runtime];
     struct call *before = NULL;
-    for (struct call *at = caller->head; at != NULL; before = at, at = at->next) {
+    for (struct call *at = lane->head; at != NULL; before = at, at = at->next) {
         if (at != call)
             continue;
-        *(before != NULL ? &before->next : &caller->head) = at->next;
-        if (caller->tail == at)
-            caller->tail = before;
+        *(before != NULL ? &before->next : &lane->head) = at->next;
+        if (lane->tail == at)
+            lane->tail = before;
         at->next = NULL;
         front->queued--;
-        if (--caller->queued == 0)
-            waiting_remove(front, caller);
+        caller->queued--;
+        if (--lane->queued == 0)
+            waiting_remove(front, call->runtime, caller);
         return;
     }
 }
 
-static struct worker *worker_longest(struct front *front)
+static struct worker *worker_longest(struct front *front, const struct runtime *runtime)
 {
     struct worker *longest = NULL;
-    for (uint32_t i = 0; i < front->plan.slots; i++) {
-        struct worker *worker = &front->workers[i];
+    for (uint32_t i = 0; i < runtime->slots; i++) {
+        struct worker *worker = &front->workers[runtime->first + i];
         if (worker->state == WORKER_WAITING && (longest == NULL || worker->since_ns < longest->since_ns))
             longest = worker;
     }
     return longest;
 }
 
-static struct caller *caller_next(const struct front *front)
+static struct caller *caller_next(const struct front *front, uint32_t runtime)
 {
     struct caller *next = NULL;
-    for (struct caller *at = front->waiting; at != NULL; at = at->next_waiting)
+    for (struct caller *at = front->runtimes[runtime].waiting; at != NULL; at = at->lanes[runtime].next_waiting)
         if (caller_is_ready(at) && (next == NULL || at->pass < next->pass))
             next = at;
     return next;
@@ -92,13 +96,15 @@ static struct caller *caller_next(const struct front *front)
 static void call_return(struct front *front, struct call *call)
 {
     struct caller *caller = call->caller;
+    struct lane *lane = &caller->lanes[call->runtime];
     uint64_t queued_ns = call->queued_ns, give_up_ns = call->give_up_ns;
-    if (caller->queued == 0) {
+    if (lane->queued == 0) {
         queue_add(front, call);
     } else {
-        call->next = caller->head;
-        caller->head = call;
+        call->next = lane->head;
+        lane->head = call;
         call->state = CALL_QUEUED;
+        lane->queued++;
         caller->queued++;
         front->queued++;
     }
@@ -106,12 +112,12 @@ static void call_return(struct front *front, struct call *call)
     call->give_up_ns = give_up_ns;
 }
 
-void queue_serve(struct front *front)
+static void runtime_serve(struct front *front, uint32_t runtime)
 {
     struct worker *worker;
     struct caller *caller;
-    while ((caller = caller_next(front)) != NULL && (worker = worker_longest(front)) != NULL) {
-        struct call *call = caller->head;
+    while ((caller = caller_next(front, runtime)) != NULL && (worker = worker_longest(front, &front->runtimes[runtime])) != NULL) {
+        struct call *call = caller->lanes[runtime].head;
         uint64_t pass = caller->pass;
         queue_remove(front, call);
         if (run_start(front, worker, call) < 0) {
@@ -123,15 +129,28 @@ void queue_serve(struct front *front)
     }
 }
 
-void queue_expire(struct front *front, uint64_t now_ns)
+void queue_serve(struct front *front)
 {
-    for (struct caller *at = front->waiting, *next; at != NULL; at = next) {
-        next = at->next_waiting;
-        while (at->queued > 0 && now_ns >= at->head->give_up_ns) {
-            struct call *call = at->head;
+    for (uint32_t i = 0; i < front->plan.runtimes; i++)
+        runtime_serve(front, i);
+}
+
+static void runtime_expire(struct front *front, uint32_t runtime, uint64_t now_ns)
+{
+    for (struct caller *at = front->runtimes[runtime].waiting, *next; at != NULL; at = next) {
+        const struct lane *lane = &at->lanes[runtime];
+        next = lane->next_waiting;
+        while (lane->queued > 0 && now_ns >= lane->head->give_up_ns) {
+            struct call *call = lane->head;
             queue_remove(front, call);
             call_fail(call, 503, "Service is busy: try again later");
             http_resume(call);
         }
     }
+}
+
+void queue_expire(struct front *front, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < front->plan.runtimes; i++)
+        runtime_expire(front, i, now_ns);
 }

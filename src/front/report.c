@@ -270,16 +270,19 @@ static void body_write(struct writer *w, const void *argument)
     slice_write(w, ", \"error\": ", r->words.error, "null");
     limit_write(w, r);
     write_literal(w, ", \"denied\": ");
-    if (r->front->plan.notify)
+    const struct front_runtime *runtime = &r->front->plan.runtime[r->call->runtime];
+    if (runtime->notify)
         denied_write(w, &r->worker->denied);
     else
         write_literal(w, "null");
     slice_write(w, ", \"files\": ", r->words.files, "[]");
     usage_write(w, r);
-    write_literal(w, ", \"runtime\": {\"name\": \"default\", \"python\": ");
-    write_string(w, r->front->plan.python);
+    write_literal(w, ", \"runtime\": {\"name\": ");
+    write_string(w, runtime->name);
+    write_literal(w, ", \"python\": ");
+    write_string(w, runtime->python);
     write_literal(w, ", \"isolation\": ");
-    write_string(w, r->front->plan.isolation);
+    write_string(w, runtime->isolation);
     write_literal(w, "}}");
 }
 

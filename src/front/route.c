@@ -130,20 +130,31 @@ static void runtimes_write(struct writer *w, const void *argument)
         uint64_t most;
     } rows[] = { { "wall_ms", limits.wall_ms },     { "cpu_ms", limits.cpu_ms },     { "memory_mb", limits.memory_mb },
                  { "output_kb", limits.output_kb }, { "files_mb", limits.files_mb }, { "processes", limits.processes } };
-    write_literal(w, "{\"runtimes\": [{\"name\": \"default\", \"python\": ");
-    write_string(w, front->plan.python);
-    write_literal(w, ", \"packages\": {");
-    write_literal(w, front->plan.packages);
-    write_literal(w, "}, \"isolation\": ");
-    write_string(w, front->plan.isolation);
-    write_literal(w, ", \"limits\": {");
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        write_literal(w, i > 0 ? ", \"" : "\"");
-        write_literal(w, rows[i].name);
-        write_literal(w, "\": ");
-        write_number(w, rows[i].most);
+    bool any = false;
+    write_literal(w, "{\"runtimes\": [");
+    for (uint32_t r = 0; r < front->plan.runtimes; r++) {
+        const struct front_runtime *runtime = &front->plan.runtime[r];
+        if (!caller_may_use(call->caller, runtime->name))
+            continue;
+        write_literal(w, any ? ", {\"name\": " : "{\"name\": ");
+        any = true;
+        write_string(w, runtime->name);
+        write_literal(w, ", \"python\": ");
+        write_string(w, runtime->python);
+        write_literal(w, ", \"packages\": {");
+        write_literal(w, runtime->packages);
+        write_literal(w, "}, \"isolation\": ");
+        write_string(w, runtime->isolation);
+        write_literal(w, ", \"limits\": {");
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+            write_literal(w, i > 0 ? ", \"" : "\"");
+            write_literal(w, rows[i].name);
+            write_literal(w, "\": ");
+            write_number(w, rows[i].most);
+        }
+        write_literal(w, "}}");
     }
-    write_literal(w, "}}]}");
+    write_literal(w, "]}");
 }
 
 static void runtimes_say(struct call *call)
@@ -245,6 +256,18 @@ void call_body(struct call *call, const char *bytes, size_t length)
     call->front->bodies += length;
 }
 
+/* One that the caller may use. */
+static bool runtime_find(struct call *call, const char *name)
+{
+    const struct front_plan *plan = &call->front->plan;
+    for (uint32_t i = 0; i < plan->runtimes; i++)
+        if (strcmp(plan->runtime[i].name, name) == 0 && caller_may_use(call->caller, name)) {
+            call->runtime = i;
+            return true;
+        }
+    return false;
+}
+
 /* Takes the script out of the body. 0, or the status that was answered. */
 static unsigned script_take(struct call *call)
 {
@@ -265,8 +288,9 @@ static unsigned script_take(struct call *call)
     struct run_request request;
     struct problem problem;
     unsigned status = run_request_parse(body, call->body.used, &call->limits, &request, &problem);
-    if (status == 0 && strcmp(request.runtime, "default") != 0)
-        status = problem_set(&problem, 404, "unknown_runtime", "runtime", "There is no runtime '%s'; there is default", request.runtime);
+    if (status == 0 && !runtime_find(call, request.runtime))
+        status = problem_set(&problem, 404, "unknown_runtime", "runtime", "There is no runtime '%s': GET /v1/runtimes lists them",
+                             request.runtime);
     if (status != 0) {
         buffer_free(&call->body);
         call_problem(call, &problem);
@@ -296,6 +320,10 @@ void call_start(struct call *call)
     }
 #endif
     call->limits = limits_of(front, call->caller);
+    if (call->kind == CALL_EXECUTE && !runtime_find(call, front->plan.runtime[0].name)) {
+        call_fail(call, 404, "This key may not use the runtime of /execute: POST /v1/run takes a runtime's name");
+        return;
+    }
     if (script_take(call) != 0)
         return;
     call->retry_s = caller_admit(call->caller, clock_ns());

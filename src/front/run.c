@@ -93,52 +93,52 @@ static void keeper_lost(int error)
     exit(1); /* the supervisor starts another front, and another keeper if that is gone */
 }
 
-static void keeper_watch(struct front *front, uint32_t events)
+static void keeper_watch(struct front *front, struct runtime *runtime, uint32_t events)
 {
-    struct epoll_event event = { .events = events, .data.ptr = &front->keeper_watch };
-    if (epoll_ctl(front->epoll, EPOLL_CTL_MOD, front->keeper, &event) < 0)
+    struct epoll_event event = { .events = events, .data.ptr = &runtime->watch };
+    if (epoll_ctl(front->epoll, EPOLL_CTL_MOD, runtime->keeper, &event) < 0)
         keeper_lost(errno);
 }
 
 /* Its socket holds some 250 records, which hundreds of slots can fill while it makes a cell: what doesn't fit waits, and the order stays.
  */
-static void keeper_tell(struct front *front, const void *bytes, uint32_t length)
+static void keeper_tell(struct front *front, struct runtime *runtime, const void *bytes, uint32_t length)
 {
-    int r = front->records_used > 0 ? -EAGAIN : passing_send(front->keeper, bytes, length, NULL, 0);
+    int r = runtime->records_used > 0 ? -EAGAIN : passing_send(runtime->keeper, bytes, length, NULL, 0);
     if (r == 0)
         return;
     struct record record = { .length = length };
-    if (r != -EAGAIN || front->records_used == front->records_room || length > sizeof record.bytes)
+    if (r != -EAGAIN || runtime->records_used == runtime->records_room || length > sizeof record.bytes)
         keeper_lost(-r);
     memcpy(record.bytes, bytes, length);
-    front->records[front->records_used++] = record;
-    if (front->records_used == 1)
-        keeper_watch(front, EPOLLIN | EPOLLOUT);
+    runtime->records[runtime->records_used++] = record;
+    if (runtime->records_used == 1)
+        keeper_watch(front, runtime, EPOLLIN | EPOLLOUT);
 }
 
-void keeper_flush(struct front *front)
+void keeper_flush(struct front *front, struct runtime *runtime)
 {
     size_t sent = 0;
     int r = 0;
-    while (sent < front->records_used && r == 0) {
-        const struct record *record = &front->records[sent];
-        r = passing_send(front->keeper, record->bytes, record->length, NULL, 0);
+    while (sent < runtime->records_used && r == 0) {
+        const struct record *record = &runtime->records[sent];
+        r = passing_send(runtime->keeper, record->bytes, record->length, NULL, 0);
         sent += r == 0;
     }
     if (r < 0 && r != -EAGAIN)
         keeper_lost(-r);
     if (sent == 0)
         return;
-    front->records_used -= sent;
-    memmove(front->records, front->records + sent, front->records_used * sizeof *front->records);
-    if (front->records_used == 0)
-        keeper_watch(front, EPOLLIN);
+    runtime->records_used -= sent;
+    memmove(runtime->records, runtime->records + sent, runtime->records_used * sizeof *runtime->records);
+    if (runtime->records_used == 0)
+        keeper_watch(front, runtime, EPOLLIN);
 }
 
 static void done_tell(struct front *front, const struct worker *worker)
 {
     struct done done = { .kind = WIRE_DONE, .slot = worker->slot, .generation = worker->generation };
-    keeper_tell(front, &done, sizeof done);
+    keeper_tell(front, worker->runtime, &done, sizeof done);
 }
 
 /* Sends what is left of the script. 0, or -1 once the worker is gone. */
@@ -163,6 +163,13 @@ static int script_send(struct worker *worker)
     return 0;
 }
 
+/* Whether it asks for less than every slot has: then the keeper sets that first, and the script waits, for it could take the more
+ * meanwhile. */
+static bool run_is_limited(const struct front *front, const struct call *call)
+{
+    return call->limits.memory_mb != front->most.memory_mb || call->limits.processes != front->most.processes;
+}
+
 static void taken_tell(struct front *front, const struct worker *worker, const struct call *call)
 {
     const struct run_limits *limits = &call->limits;
@@ -173,8 +180,22 @@ static void taken_tell(struct front *front, const struct worker *worker, const s
                            .memory_bytes = limits->memory_mb << 20,
                            .cpu_ms = (uint32_t)limits->cpu_ms,
                            .processes = (uint32_t)limits->processes,
-                           .wants_usage = call->kind == CALL_RUN };
-    keeper_tell(front, &taken, sizeof taken);
+                           .wants_usage = call->kind == CALL_RUN,
+                           .wants_limited = run_is_limited(front, call) };
+    keeper_tell(front, worker->runtime, &taken, sizeof taken);
+}
+
+/* From here on its events are heard. */
+static void run_watch(struct front *front, struct worker *worker)
+{
+    bool more = worker->sent < sizeof(struct frame_header) + worker->call->script_length;
+    for (size_t i = 0; i < READY_FDS; i++) {
+        struct epoll_event event = { .events = EPOLLIN | (i == READY_SOCKET && more ? (uint32_t)EPOLLOUT : 0),
+                                     .data.ptr = &worker->watches[i] };
+        if (epoll_ctl(front->epoll, EPOLL_CTL_ADD, worker->fds[i], &event) < 0)
+            worker->refused = true;
+    }
+    worker->state = WORKER_RUNNING;
 }
 
 int run_start(struct front *front, struct worker *worker, struct call *call)
@@ -193,37 +214,43 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     worker->err = (struct buffer) { .most = run ? output_most : 0 }; /* drained all the same, so that nobody waits for room in the pipe */
     worker->denied = (struct denied) { .left = DENIED_FREE };
     worker->listener_rests = false;
-    bool lost = front->plan.notify && listener_take(front, worker) < 0;
+    bool lost = worker->runtime->plan->notify && listener_take(front, worker) < 0;
     call->started_ns = clock_ns();
     /* Who is to say what the run used must know that it has begun, and a short one ends before this process comes to its next line. Else
      * the script goes first. */
-    if (run)
+    bool told_first = run || run_is_limited(front, call);
+    if (told_first)
         taken_tell(front, worker, call);
-    if (lost || (script_send(worker) < 0 && worker->sent == 0)) {
+    if (lost || (!run_is_limited(front, call) && script_send(worker) < 0 && worker->sent == 0)) {
         worker->call = NULL;
         worker->state = WORKER_ENDING;
         worker_drop(worker);
         done_tell(front, worker); /* DIED is on its way, or the worker has closed its socket and lives: then this ends it */
         return -1;
     }
-    if (!run)
+    if (!told_first)
         taken_tell(front, worker, call);
-    bool more = worker->sent < sizeof(struct frame_header) + call->script_length;
-    for (size_t i = 0; i < READY_FDS; i++) {
-        struct epoll_event event = { .events = EPOLLIN | (i == READY_SOCKET && more ? (uint32_t)EPOLLOUT : 0),
-                                     .data.ptr = &worker->watches[i] };
-        if (epoll_ctl(front->epoll, EPOLL_CTL_ADD, worker->fds[i], &event) < 0)
-            worker->refused = true;
-    }
-    worker->state = WORKER_RUNNING;
     worker->caller = call->caller;
     worker->caller->running++;
     call->worker = worker;
     call->state = CALL_RUNNING;
     front->running++;
+    worker->state = WORKER_LIMITING;
+    if (!run_is_limited(front, call))
+        run_watch(front, worker);
     if (call->stream)
         stream_start(call);
     return 0;
+}
+
+void run_limited(struct front *front, struct worker *worker, uint64_t generation)
+{
+    if (worker->generation != generation || worker->state != WORKER_LIMITING)
+        return;
+    if (worker->call != NULL)
+        worker->call->started_ns = clock_ns();
+    script_send(worker); /* if it is gone, that is seen by its socket */
+    run_watch(front, worker);
 }
 
 /* Reads what a pipe holds, up to `most` bytes. */
@@ -285,7 +312,7 @@ static enum run_status execute_status(const struct worker *worker, const struct 
 static void run_count(struct front *front, const struct worker *worker, const struct call *call, enum run_status status)
 {
     struct metrics *metrics = &front->metrics;
-    metrics->runs[call->kind == CALL_RUN ? METRIC_RUN : METRIC_EXECUTE][status]++;
+    metrics->runs[call->runtime][call->kind == CALL_RUN ? METRIC_RUN : METRIC_EXECUTE][status]++;
     histogram_add(&metrics->run, (clock_ns() - call->started_ns) / 1000);
     histogram_add(&metrics->queue, (call->started_ns - call->queued_ns) / 1000);
     denied_sum(&worker->denied, metrics->denied, METRIC_CALLS);
@@ -318,7 +345,7 @@ static void run_end(struct front *front, struct worker *worker, bool died, const
     if (worker->ended_ns == 0)
         worker->ended_ns = clock_ns();
     if (call == NULL)
-        front->metrics.runs[worker->kind == CALL_RUN ? METRIC_RUN : METRIC_EXECUTE][RUN_CANCELLED]++;
+        front->metrics.runs[worker->runtime - front->runtimes][worker->kind == CALL_RUN ? METRIC_RUN : METRIC_EXECUTE][RUN_CANCELLED]++;
     bool asked = worker->state == WORKER_ASKED; /* its DONE was said */
     worker->call = NULL;
     worker->state = WORKER_ENDING;
@@ -477,9 +504,8 @@ void run_event(struct front *front, struct worker *worker, enum watch_kind kind)
         run_finish(front, worker);
 }
 
-void run_used(struct front *front, const struct used *used)
+void run_used(struct front *front, struct worker *worker, const struct used *used)
 {
-    struct worker *worker = &front->workers[used->slot];
     const struct ending ending = { .usage = used->usage };
     if (worker->generation == used->generation && worker->state == WORKER_ASKED)
         run_end(front, worker, false, &ending);
@@ -497,7 +523,7 @@ void run_died(struct front *front, struct worker *worker, const struct died *die
         run_end(front, worker, true, &ending);
         return;
     }
-    if (worker->state == WORKER_ASKED) {
+    if (worker->state == WORKER_ASKED || worker->state == WORKER_LIMITING) {
         run_end(front, worker, true, &ending);
         return;
     }

@@ -30,7 +30,9 @@ static void start_write(struct writer *w, const void *argument)
     const struct call *call = argument;
     write_literal(w, "event: start\ndata: {\"id\": ");
     write_string(w, call->id);
-    write_literal(w, ", \"runtime\": \"default\"}\n\n");
+    write_literal(w, ", \"runtime\": ");
+    write_string(w, call->front->plan.runtime[call->runtime].name);
+    write_literal(w, "}\n\n");
 }
 
 static void output_write(struct writer *w, const void *argument)

@@ -11,6 +11,7 @@
 #include "base/passing.h"
 #include "wire/done.h"
 #include "wire/exited.h"
+#include "wire/limited.h"
 #include "wire/ready.h"
 #include "wire/taken.h"
 #include "wire/used.h"
@@ -167,8 +168,15 @@ static void run_limit(struct keeper *keeper, const struct taken *taken)
     slot->cpu_ms = taken->cpu_ms == 0 || taken->cpu_ms > plan->cpu_ms ? plan->cpu_ms : taken->cpu_ms;
     if (slot->wants_usage)
         events_begin(keeper, taken->slot);
-    if (slot_limit(keeper, taken->slot, memory, processes, &why) < 0)
-        log_fault("limit_failed", &why); /* the operator's holds on, and the worker's own */
+    if (slot_limit(keeper, taken->slot, memory, processes, &why) < 0) {
+        log_fault("limit_failed", &why);
+        if (taken->wants_limited)
+            slot_kill(slot, DIED_EXITED); /* it was promised that they hold */
+        return;
+    }
+    struct limited limited = { .kind = WIRE_LIMITED, .slot = taken->slot, .generation = taken->generation };
+    if (taken->wants_limited && passing_send(keeper->front, &limited, sizeof limited, NULL, 0) < 0)
+        slot_kill(slot, DIED_EXITED); /* a front that reads nothing: the run would wait for ever */
 }
 
 static void usage_tell(struct keeper *keeper, uint32_t number)

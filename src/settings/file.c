@@ -56,7 +56,7 @@ static int line_take(void *context, const char *section, const char *name, const
     struct reading *reading = context;
     (void)section;
     for (size_t i = 0; i < reading->count; i++)
-        if (strcmp(reading->names[i], name) == 0 && strcmp(name, "listen") != 0) {
+        if (strcmp(reading->names[i], name) == 0 && strcmp(name, "listen") != 0 && strcmp(name, "runtime") != 0) {
             char what[NAME_MAX_LENGTH + 32];
             snprintf(what, sizeof what, "%.32s stands there twice", name);
             return reading_fail(reading, what);

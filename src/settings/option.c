@@ -35,6 +35,8 @@ static const struct option_rule {
     TEXT("python", python, "/usr/bin/python3", "the interpreter, any CPython from 3.9 on, also of a venv"),
     TEXT("preload", preload, "numpy,pandas", "packages that are imported ahead, with commas between"),
     TEXT("share", share, "", "a folder that scripts see, read-only, as /app"),
+    { "runtime", OPTION_LIST, 0, 0, 0, 0, "",
+      "NAME=PYTHON[,preload=PACKAGE+PACKAGE][,share=DIR][,slots=N], for /v1/run beside `default`; may be given more than once" },
     TEXT("keys", keys, "", "a file of API keys (docs/operations.md); empty: whoever reaches the service may use it"),
     TEXT("log-format", log_format, "logfmt", "of the log's lines: logfmt or json"),
     TEXT("level", level, "auto", "isolation that is demanded: auto (the strongest that the host allows), full or contained"),
@@ -102,6 +104,24 @@ static int number_set(const struct option_rule *option, uint64_t *field, const c
     return 0;
 }
 
+/* An option that may be given more than once. */
+struct list {
+    char (*at)[SETTINGS_PATH_MAX];
+    uint32_t *count, most;
+    const char *what, *form;
+    const char *separator; /* in a variable of the environment */
+};
+
+static struct list list_of(struct settings *settings, const struct option_rule *option)
+{
+    if (strcmp(option->name, "runtime") == 0)
+        return (struct list) { settings->runtimes, &settings->runtime_count,    SETTINGS_RUNTIMES_MAX,
+                               "runtimes",         "NAME=PYTHON[,preload=A+B]", ";" };
+    return (struct list) {
+        settings->listen, &settings->listen_count, SETTINGS_LISTEN_MAX, "addresses", "ADDR:PORT, [ADDR6]:PORT or unix:/path", ","
+    };
+}
+
 int settings_set(struct settings *settings, const char *name, const char *value, char error[static OPTION_ERROR_MAX])
 {
     const struct option_rule *option = option_find(name);
@@ -112,15 +132,16 @@ int settings_set(struct settings *settings, const char *name, const char *value,
     if (option->kind == OPTION_NUMBER)
         return number_set(option, option_field(settings, option), value, error);
     if (option->kind == OPTION_LIST) {
-        if (settings->listen_count == SETTINGS_LISTEN_MAX) {
-            snprintf(error, OPTION_ERROR_MAX, "listen takes at most %d addresses", SETTINGS_LISTEN_MAX);
+        struct list list = list_of(settings, option);
+        if (*list.count == list.most) {
+            snprintf(error, OPTION_ERROR_MAX, "%s takes at most %u %s", name, list.most, list.what);
             return -1;
         }
         if (value[0] == '\0' || strlen(value) >= SETTINGS_PATH_MAX) {
-            snprintf(error, OPTION_ERROR_MAX, "listen takes ADDR:PORT, [ADDR6]:PORT or unix:/path, not '%.60s'", value);
+            snprintf(error, OPTION_ERROR_MAX, "%s takes %s, not '%.60s'", name, list.form, value);
             return -1;
         }
-        snprintf(settings->listen[settings->listen_count++], SETTINGS_PATH_MAX, "%s", value);
+        snprintf(list.at[(*list.count)++], SETTINGS_PATH_MAX, "%s", value);
         return 0;
     }
     if (strlen(value) >= option->most) {
@@ -161,7 +182,8 @@ static int variable_set(struct settings *settings, const char *variable, const c
             continue;
         if (OPTIONS[i].kind != OPTION_LIST)
             return settings_set(settings, OPTIONS[i].name, value, error);
-        settings->listen_count = 0; /* in place of the file's; several have commas between */
+        struct list of_option = list_of(settings, &OPTIONS[i]);
+        *of_option.count = 0; /* in place of the file's */
         char list[SETTINGS_PATH_MAX];
         if (strlen(value) >= sizeof list) {
             snprintf(error, OPTION_ERROR_MAX, "the list is longer than %d bytes", SETTINGS_PATH_MAX - 1);
@@ -169,8 +191,8 @@ static int variable_set(struct settings *settings, const char *variable, const c
         }
         snprintf(list, sizeof list, "%s", value);
         char *rest = list;
-        for (char *one; (one = strsep(&rest, ",")) != NULL;)
-            if (settings_set(settings, "listen", one, error) < 0)
+        for (char *one; (one = strsep(&rest, of_option.separator)) != NULL;)
+            if (settings_set(settings, OPTIONS[i].name, one, error) < 0)
                 return -1;
         return 0;
     }
@@ -243,7 +265,7 @@ static int arguments_read(struct settings *settings, int argc, char **argv, cons
         flags[i] = (struct option) { OPTIONS[i].name, required_argument, NULL, (int)i + 1 };
     flags[COUNT(OPTIONS)] = (struct option) { "config", required_argument, NULL, FLAG_CONFIG };
     flags[COUNT(OPTIONS) + 1] = (struct option) { "help", no_argument, NULL, FLAG_HELP };
-    bool listens = false;
+    bool given[COUNT(OPTIONS)] = { false };
     char error[OPTION_ERROR_MAX];
     optind = 0;
     opterr = 0;
@@ -266,10 +288,9 @@ static int arguments_read(struct settings *settings, int argc, char **argv, cons
         if (found == FLAG_CONFIG || ret_config != NULL)
             continue;
         const char *name = OPTIONS[found - 1].name;
-        if (OPTIONS[found - 1].kind == OPTION_LIST && !listens) {
-            settings->listen_count = 0;
-            listens = true;
-        }
+        if (OPTIONS[found - 1].kind == OPTION_LIST && !given[found - 1])
+            *list_of(settings, &OPTIONS[found - 1]).count = 0; /* in place of those given before */
+        given[found - 1] = true;
         if (settings_set(settings, name, optarg, error) < 0)
             return usage_fail(error);
     }

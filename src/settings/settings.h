@@ -5,11 +5,13 @@
 
 #include <stdint.h>
 
-enum { SETTINGS_LISTEN_MAX = 16, SETTINGS_PATH_MAX = 1024 };
+enum { SETTINGS_LISTEN_MAX = 16, SETTINGS_RUNTIMES_MAX = 7 /* beside `default` */, SETTINGS_PATH_MAX = 1024 };
 
 struct settings {
     char listen[SETTINGS_LISTEN_MAX][SETTINGS_PATH_MAX]; /* "ADDR:PORT", "[ADDR6]:PORT" or "unix:/path"; empty: PORT, or 127.0.0.1:8080 */
     uint32_t listen_count;
+    char runtimes[SETTINGS_RUNTIMES_MAX][SETTINGS_PATH_MAX]; /* NAME=PYTHON[,preload=A+B][,share=DIR][,slots=N] */
+    uint32_t runtime_count;
     char host[64];                   /* with PORT, where there is no address; default: 127.0.0.1 */
     char python[SETTINGS_PATH_MAX];  /* default: /usr/bin/python3 */
     char preload[SETTINGS_PATH_MAX]; /* names with commas between; default: numpy,pandas; empty: nothing */

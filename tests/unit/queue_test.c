@@ -57,6 +57,8 @@ static int bench_make(void **state)
         return -1;
     bench->front.workers = bench->workers;
     bench->front.plan = (struct front_plan) { .slots = SLOTS, .request_ms = 1000, .deadline_ms = 2000 };
+    bench->front.plan.runtimes = 1;
+    bench->front.runtimes[0].slots = SLOTS;
     for (int i = 0; i < CALLS; i++)
         bench->calls[i].caller = &bench->front.ring.everybody;
     *state = bench;
@@ -111,7 +113,7 @@ static void the_worker_that_waited_longest_is_taken(void **state)
     assert_ptr_equal(bench->calls[1].worker, &bench->workers[3]);
     assert_ptr_equal(bench->calls[2].worker, &bench->workers[0]);
     assert_int_equal(bench->front.queued, 0);
-    assert_null(bench->front.waiting);
+    assert_null(bench->front.runtimes[0].waiting);
 }
 
 static void a_worker_that_ended_while_it_waited_costs_a_call_nothing(void **state)
@@ -156,7 +158,7 @@ static void a_lone_call_whose_worker_had_ended_is_the_tail_too(void **state)
     bench->workers[0].generation = 0;
     queue_add(&bench->front, &bench->calls[0]);
     queue_serve(&bench->front);
-    assert_ptr_equal(bench->front.ring.everybody.tail, &bench->calls[0]);
+    assert_ptr_equal(bench->front.ring.everybody.lanes[0].tail, &bench->calls[0]);
 }
 
 static void a_call_can_leave_from_anywhere(void **state)
@@ -185,8 +187,8 @@ static void a_call_can_leave_from_anywhere(void **state)
                 assert_null(bench->calls[i].worker);
         }
         assert_int_equal(bench->front.queued, 0);
-        assert_null(bench->front.ring.everybody.tail);
-        assert_null(bench->front.waiting);
+        assert_null(bench->front.ring.everybody.lanes[0].tail);
+        assert_null(bench->front.runtimes[0].waiting);
     }
 }
 
@@ -276,6 +278,29 @@ static void a_caller_at_its_bound_lets_others_go_first(void **state)
     assert_int_equal(bench->calls[2].state, CALL_RUNNING);
 }
 
+static void a_call_for_another_runtime_waits_for_its_workers_alone(void **state)
+{
+    struct bench *bench = *state;
+    bench->front.plan.runtimes = 2;
+    bench->front.runtimes[0].slots = 1;
+    bench->front.runtimes[1].first = 1;
+    bench->front.runtimes[1].slots = SLOTS - 1;
+    for (int i = 0; i < 3; i++) {
+        bench->calls[i].runtime = i == 2;
+        queue_add(&bench->front, &bench->calls[i]);
+    }
+    worker_waits(bench, 2, 1);
+    queue_serve(&bench->front);
+    assert_ptr_equal(bench->calls[2].worker, &bench->workers[2]); /* those before it wait for the other */
+    assert_int_equal(bench->front.queued, 2);
+    worker_waits(bench, 3, 1);
+    queue_serve(&bench->front);
+    assert_int_equal(bench->front.queued, 2);
+    worker_waits(bench, 0, 1);
+    queue_serve(&bench->front);
+    assert_ptr_equal(bench->calls[0].worker, &bench->workers[0]);
+}
+
 static struct keys keys_of(const char *text)
 {
     struct keys keys = { 0 };
@@ -341,6 +366,7 @@ int main(void)
         QUEUE_TEST(a_call_waits_while_there_is_no_worker),
         QUEUE_TEST(a_caller_with_many_calls_delays_another_by_one_run_at_most),
         QUEUE_TEST(turns_are_by_share),
+        QUEUE_TEST(a_call_for_another_runtime_waits_for_its_workers_alone),
         QUEUE_TEST(a_caller_at_its_bound_lets_others_go_first),
         QUEUE_TEST(other_keys_take_the_place_of_those_before),
         QUEUE_TEST(a_bucket_gives_its_burst_and_then_its_rate),

@@ -47,7 +47,10 @@ struct run {
 static struct run run_made(const char *payload)
 {
     struct run run = {
-        .front.plan = { .tmp_bytes = 64 * MIB, .result_max = 1 * MIB, .python = "3.11.2", .isolation = "full" },
+        .front.plan = { .tmp_bytes = 64 * MIB,
+                        .result_max = 1 * MIB,
+                        .runtimes = 1,
+                        .runtime = { { .name = "default", .python = "3.11.2", .isolation = "full" } } },
         .call = { .id = "r-1", .limits = { 60000, 2000, 256, 64, 4, 16 } },
     };
     run.call.started_ns = clock_ns() - 7 * NS_PER_MS;
@@ -576,7 +579,7 @@ static void refused_calls_are_told_where_they_are_heard_of(void **state)
     struct run run = run_made("{\"status\":\"ok\",\"denied\":[1]}");
     run.worker.denied = (struct denied) { .kinds = { { SYS_socket, AF_INET, 2 } }, .used = 1, .sum = 2 };
     run_has(&run, "denied", "null"); /* on a host without listeners nobody knows */
-    run.front.plan.notify = 1;
+    run.front.plan.runtime[0].notify = 1;
     struct answer answer = answer_of(&run);
     static const char begin[] = "[{\"call\": \"socket\", \"detail\": \"AF_INET\", \"count\": 2, \"hint\": \"";
     assert_memory_equal(member_of(&answer, "denied").at, begin, sizeof begin - 1);
