@@ -74,6 +74,72 @@ static uint64_t number_read(struct json_slice value)
     return number;
 }
 
+/* What the parts of a worker's report look like: clients are written for that, whoever wrote the script. */
+struct member {
+    const char *name, *kinds; /* first characters of its value: " a string, 0 a number, n null, [ an array */
+};
+
+static const struct member ERROR_MEMBERS[] = {
+    { "name", "\"" }, { "value", "\"" }, { "line", "0n" }, { "traceback", "\"" }, { "frames", "[" }
+};
+static const struct member FRAME_MEMBERS[] = { { "file", "\"" }, { "line", "0n" }, { "function", "\"" }, { "code", "\"n" } };
+static const struct member FILE_MEMBERS[] = { { "path", "\"" },   { "type", "\"" },    { "size", "0" },
+                                              { "sha256", "\"" }, { "content", "\"" }, { "encoding", "\"" } };
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+struct shape {
+    const struct member *members;
+    size_t count, seen;
+    bool wrong;
+    struct json_slice frames;
+};
+
+static void member_judge(void *context, struct json_slice key, struct json_slice value)
+{
+    struct shape *shape = context;
+    char kind = value.at[0] >= '0' && value.at[0] <= '9' ? '0' : value.at[0];
+    for (size_t i = 0; i < shape->count; i++)
+        if (json_key_is(key, shape->members[i].name)) {
+            shape->seen++;
+            shape->wrong |= strchr(shape->members[i].kinds, kind) == NULL;
+            if (kind == '[')
+                shape->frames = value;
+            return;
+        }
+    shape->wrong = true;
+}
+
+static bool members_fit(struct json_slice value, const struct member *members, size_t count, struct json_slice *ret_frames)
+{
+    struct shape shape = { .members = members, .count = count };
+    if (value.at[0] != '{' || json_each(value, member_judge, &shape) != JSON_OK || shape.wrong || shape.seen != count)
+        return false;
+    if (ret_frames != NULL)
+        *ret_frames = shape.frames;
+    return true;
+}
+
+static void element_judge(void *context, struct json_slice key, struct json_slice value)
+{
+    struct shape *shape = context;
+    (void)key;
+    shape->wrong |= !members_fit(value, shape->members, shape->count, NULL);
+}
+
+static bool elements_have(struct json_slice value, const struct member *members, size_t count)
+{
+    struct shape shape = { .members = members, .count = count };
+    return value.at[0] == '[' && json_each(value, element_judge, &shape) == JSON_OK && !shape.wrong;
+}
+
+static bool error_is_whole(struct json_slice value)
+{
+    struct json_slice frames = { 0 };
+    return members_fit(value, ERROR_MEMBERS, COUNT(ERROR_MEMBERS), &frames) && frames.at != NULL &&
+           elements_have(frames, FRAME_MEMBERS, COUNT(FRAME_MEMBERS));
+}
+
 static void word_keep(void *context, struct json_slice key, struct json_slice value)
 {
     struct words *words = context;
@@ -89,9 +155,9 @@ static void word_keep(void *context, struct json_slice key, struct json_slice va
         words->status = status_read(value);
     else if (json_key_is(key, "result"))
         words->result = value;
-    else if (json_key_is(key, "error") && value.at[0] == '{')
+    else if (json_key_is(key, "error") && error_is_whole(value))
         words->error = value;
-    else if (json_key_is(key, "files") && value.at[0] == '[')
+    else if (json_key_is(key, "files") && elements_have(value, FILE_MEMBERS, COUNT(FILE_MEMBERS)))
         words->files = value;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (json_key_is(key, numbers[i].name))
@@ -100,7 +166,7 @@ static void word_keep(void *context, struct json_slice key, struct json_slice va
 
 static bool words_read(const struct worker *worker, struct words *ret_words)
 {
-    const struct json_rules rules = { .depth_max = REPORT_DEPTH_MAX, .repeated_keys_refused = false };
+    const struct json_rules rules = { .depth_max = REPORT_DEPTH_MAX };
     const struct buffer *said = &worker->payload;
     struct json_error ignored;
     *ret_words = (struct words) { .status = RUN_EXIT };
@@ -140,6 +206,8 @@ static void cause_find(struct report *r, const struct ending *ending, bool told)
         limit_set(r, RUN_DISK_LIMIT, "disk_mb", r->front->plan.tmp_bytes / MIB, r->front->plan.tmp_bytes * 1000 / MIB);
     else if (told)
         r->status = r->words.status;
+    else if (ending->died && ending->why == 0)
+        r->status = RUN_INTERNAL;
     else if (signalled && r->signal == SIGKILL && r->usage.ooms > 0)
         limit_set(r, RUN_MEMORY_LIMIT, "memory_mb", limits->memory_mb, memory);
     else if (signalled && (r->signal == SIGKILL || r->signal == SIGXCPU) && cpu_us / 10 >= limits->cpu_ms * NEARLY_PERCENT)

@@ -513,8 +513,8 @@ void run_used(struct front *front, struct worker *worker, const struct used *use
 
 void run_died(struct front *front, struct worker *worker, const struct died *died)
 {
-    struct ending ending = { .died = true, .why = DIED_DONE }; /* nobody knows of what */
-    if (died != NULL)
+    struct ending ending = { .died = true };              /* nobody knows of what */
+    if (died != NULL && worker->state != WORKER_LIMITING) /* else it never began */
         ending = (struct ending) { .died = true, .why = died->why, .status = died->status, .usage = died->usage };
     if (worker->state == WORKER_RUNNING) {
         /* What it had sent before it died: read to its end, which comes, since nobody holds the other end any more. */

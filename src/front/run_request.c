@@ -19,7 +19,7 @@ struct parse {
     struct problem *problem;
     struct json_slice code, script;
     char where[96]; /* the element that is looked at */
-    size_t count, bytes;
+    size_t count, bytes, files_bytes;
     struct json_slice path, content, encoding; /* of the file that is looked at */
     char **paths;
     size_t path_count;
@@ -179,6 +179,7 @@ static void file_content_check(struct parse *p)
         refuse(p, param, "is no base64: groups of four of A-Z, a-z, 0-9, + and /, padded with =, are expected");
     else
         p->bytes += bytes;
+    p->files_bytes = p->bytes;
     if (p->problem->status == 0 && p->bytes > p->most->files_mb * MIB)
         problem_set(p->problem, 413, "too_large", "files", "files hold more than %llu MiB", (unsigned long long)p->most->files_mb);
 }
@@ -540,6 +541,8 @@ unsigned run_request_parse(const char *body, size_t length, const struct run_lim
         problem_set(&problem, 400, "bad_request", "", "Request body is empty: a JSON object with code is expected");
     else if (status != 0) /* whatever the fields seemed to be, it is no JSON */
         problem_set(&problem, (unsigned)status, status == 500 ? "internal" : "bad_request", name, "%s", error);
+    else if (of_fields.status == 0 && p.files_bytes > p.request.limits.files_mb * MIB) /* which may stand behind the files */
+        problem_set(&problem, 413, "too_large", "files", "files hold more than %llu MiB", (unsigned long long)p.request.limits.files_mb);
     else if (of_fields.status == 0)
         source_check(&p);
     if (problem.status == 0)

@@ -1,6 +1,7 @@
 """The real service, as the tests start, ask, watch and stop it. Only the standard library; processes are ended by their pid, and only our own."""
 
 import concurrent.futures
+import hashlib
 import http.client
 import json
 import os
@@ -12,6 +13,8 @@ import subprocess
 import tempfile
 import time
 import unittest
+
+import openapi_check
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BINARY = os.environ.get("VIVARY_BINARY") or os.path.join(HERE, "..", "..", "build", "vivary")
@@ -233,6 +236,12 @@ def script_body(script):
     return json.dumps({"script": script}).encode()
 
 
+def key_line(name, *fields):
+    """An API key: its token, and its line of a key file."""
+    token = f"vk_secret_of_{name}"
+    return token, " ".join([name, hashlib.sha256(token.encode()).hexdigest(), *fields])
+
+
 # --- the service
 
 
@@ -330,9 +339,11 @@ class Service:
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
+            answer = answer.status, answer.headers, answer.read()
         finally:
             connection.close()
+        openapi_check.check(method, path, *answer)  # whatever a test asks, the document describes what comes
+        return answer
 
     def post(self, body):
         """Status and body of POST /execute with this body, bytes both."""
@@ -348,6 +359,17 @@ class Service:
         """All at once, in order."""
         with concurrent.futures.ThreadPoolExecutor(len(scripts)) as pool:
             return list(pool.map(self.execute, scripts))
+
+    def metrics(self):
+        """GET /metrics: each series, as it is written, with its value."""
+        status, _, text = self.request("GET", "/metrics")
+        assert status == 200, text
+        lines = (line.rsplit(" ", 1) for line in text.decode().splitlines() if not line.startswith("#"))
+        return {series: float(value) for series, value in lines}
+
+    def log(self):
+        """All that it wrote to stderr."""
+        return os.pread(self.errors.fileno(), os.fstat(self.errors.fileno()).st_size, 0).decode(errors="replace")
 
     def answers(self):
         """Whether a run works at this moment."""

@@ -244,7 +244,7 @@ class WrongTypeTest(Refused):
 
     def test_an_unknown_runtime_is_not_found(self):
         detail = self.assert_problem(self.ask({"code": NOTHING, "runtime": "plots"}), 404, "unknown_runtime", "runtime", "Not Found")
-        self.assertEqual(detail, "There is no runtime 'plots'; there is default")
+        self.assertEqual(detail, "There is no runtime 'plots': GET /v1/runtimes lists them")
 
 
 class WrongFilesTest(Refused):

@@ -18,6 +18,10 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
+#define FILE_A "{\"path\":\"a\",\"type\":\"t\",\"size\":1,\"sha256\":\"\",\"content\":\"x\",\"encoding\":\"utf8\"}"
+#define FRAME_F "{\"file\":\"f\",\"line\":1,\"function\":\"m\",\"code\":null}"
+#define ERROR_OF(name) "{\"name\":\"" name "\",\"value\":\"\",\"line\":null,\"traceback\":\"\",\"frames\":[" FRAME_F "]}"
+
 enum { MIB = 1 << 20, DEPTH_MOST = 100100 };
 
 /* As of wait(2). */
@@ -161,7 +165,7 @@ static void usage_has(const struct run *run, const char *part)
 static void a_run_that_went_well_is_told_as_it_was(void **state)
 {
     (void)state;
-    struct run run = run_made("{\"status\":\"ok\",\"result\": {\"a\": 1.50},\"exit_code\":0,\"error\":null,\"files\":[{\"path\":\"a\"}]}");
+    struct run run = run_made("{\"status\":\"ok\",\"result\": {\"a\": 1.50},\"exit_code\":0,\"error\":null,\"files\":[" FILE_A "]}");
     run.worker.out = (struct buffer) { .at = (char *)"out\n", .used = 4 };
     run.worker.err = (struct buffer) { .at = (char *)"\"err\"", .used = 5 };
     struct answer answer = answer_of(&run);
@@ -176,7 +180,7 @@ static void a_run_that_went_well_is_told_as_it_was(void **state)
     member_is(&answer, "error", "null");
     member_is(&answer, "limit", "null");
     member_is(&answer, "denied", "null");
-    member_is(&answer, "files", "[{\"path\":\"a\"}]");
+    member_is(&answer, "files", "[" FILE_A "]");
     member_is(&answer, "runtime", "{\"name\": \"default\", \"python\": \"3.11.2\", \"isolation\": \"full\"}");
     free(answer.body);
 }
@@ -312,6 +316,24 @@ static void a_report_that_is_none_is_as_if_it_weren_t_there(void **state)
     }
 }
 
+static void what_is_not_shaped_as_it_should_be_is_not_told(void **state)
+{
+    (void)state;
+    static const char *const errors[] = { "{}",
+                                          "{\"name\":\"E\"}",
+                                          "{\"name\":\"E\",\"value\":1,\"line\":null,\"traceback\":\"\",\"frames\":[]}",
+                                          "{\"name\":\"E\",\"value\":\"\",\"line\":null,\"traceback\":\"\",\"frames\":[1]}",
+                                          "{\"name\":\"E\",\"value\":\"\",\"line\":null,\"traceback\":\"\",\"frames\":[],\"more\":1}",
+                                          "{\"name\":\"E\",\"name\":\"E\",\"line\":null,\"traceback\":\"\",\"frames\":{}}" };
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "{\"status\":\"exception\",\"error\":%s,\"files\":[{\"path\":\"a\"}]}", errors[i]);
+        struct run run = run_made(text);
+        run_has(&run, "error", "null");
+        run_has(&run, "files", "[]");
+    }
+}
+
 static void a_member_of_the_wrong_type_is_as_if_it_weren_t_there(void **state)
 {
     (void)state;
@@ -327,8 +349,8 @@ static void a_member_of_the_wrong_type_is_as_if_it_weren_t_there(void **state)
         member_is(&answer, "files", "[]");
         free(answer.body);
     }
-    struct run run = run_made("{\"status\":\"exception\",\"error\":{\"type\":\"E\"},\"files\":[]}");
-    run_has(&run, "error", "{\"type\":\"E\"}");
+    struct run run = run_made("{\"status\":\"exception\",\"error\":" ERROR_OF("E") ",\"files\":[]}");
+    run_has(&run, "error", ERROR_OF("E"));
     run = run_made("{\"status\":\"ok\",\"exit_code\":\"3\",\"user_us\":[5],\"memory_kb\":{},\"faults\":null,\"system_us\":true}");
     run_comes_to(&run, RUN_OK, "0", "null", "null");
     usage_has(&run, "\"user_ms\": 0.000, \"system_ms\": 0.000, \"memory_peak_mb\": 0.000, \"faults\": 0}");
@@ -345,9 +367,10 @@ static void repeated_keys_make_one_member(void **state)
     struct run run = run_made("{\"status\":\"exit\",\"result\":1,\"status\":\"ok\",\"result\":2,\"exit_code\":1,\"exit_code\":4}");
     run_comes_to(&run, RUN_OK, "4", "null", "null");
     run_has(&run, "result", "2");
-    run = run_made("{\"error\":{\"a\":1},\"error\":{\"b\":2},\"error\":3,\"files\":[1],\"files\":[2],\"files\":{}}");
-    run_has(&run, "error", "{\"b\":2}");
-    run_has(&run, "files", "[2]");
+    run = run_made("{\"error\":" ERROR_OF("A") ",\"error\":" ERROR_OF("B") ",\"error\":3,\"files\":[" FILE_A "," FILE_A
+                                                                           "],\"files\":[" FILE_A "],\"files\":{}}");
+    run_has(&run, "error", ERROR_OF("B"));
+    run_has(&run, "files", "[" FILE_A "]");
     run = run_made("{\"result\":{\"a\":1,\"a\":2},\"status\":\"ok\"}");
     run_has(&run, "result", "{\"a\":1,\"a\":2}");
 }
@@ -613,6 +636,7 @@ int main(void)
         cmocka_unit_test(a_worker_cannot_say_what_only_keeper_and_kernel_know),
         cmocka_unit_test(a_report_that_is_none_is_as_if_it_weren_t_there),
         cmocka_unit_test(a_member_of_the_wrong_type_is_as_if_it_weren_t_there),
+        cmocka_unit_test(what_is_not_shaped_as_it_should_be_is_not_told),
         cmocka_unit_test(repeated_keys_make_one_member),
         cmocka_unit_test(numbers_of_a_worker_are_whole_and_bounded),
         cmocka_unit_test(what_the_keeper_did_wins),
