@@ -4,7 +4,7 @@ ARG BASE=ubuntu:24.04
 
 FROM ${BASE} AS build
 RUN apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-        gcc libc6-dev meson ninja-build pkg-config libmicrohttpd-dev libseccomp-dev libinih-dev python3 python3-dev
+        gcc libc6-dev meson ninja-build pkg-config libmicrohttpd-dev libseccomp-dev libinih-dev nettle-dev python3 python3-dev
 COPY . /src
 RUN meson setup /build /src --prefix=/usr --buildtype=release && ninja -C /build && DESTDIR=/out meson install -C /build --no-rebuild
 
