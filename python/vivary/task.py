@@ -61,11 +61,13 @@ def _report(text, end, limit):
         folder, laid = _prepare(request)
     except OSError as error:
         outcome.fail(error)
+    drawn = set()
     if folder is not None:
         outcome.run(request)
+        drawn = _figures_save(folder, outcome)  # before the exit handlers, which close them
     end()
     outcome.settle()
-    found = _collect(request, limits, folder, laid, outcome)
+    found = _collect(request, limits, folder, laid, drawn, outcome)
     outcome.reserve = None
     return outcome.report(found, begun)
 
@@ -214,11 +216,19 @@ class _Outcome:
         return b"".join(parts)
 
 
-def _collect(request, limits, folder, laid, outcome):
+def _figures_save(folder, outcome):
+    try:
+        return files.figures_save(folder)
+    except BaseException as error:
+        if outcome.status == "ok":
+            outcome.fail(error)
+        return set()
+
+
+def _collect(request, limits, folder, laid, drawn, outcome):
     if folder is None:
         return files.Found()
     try:
-        drawn = files.figures_save(folder)
         found = files.collect(folder, laid, request.get("fetch"), drawn, limits["files_mb"] << 20)
     except BaseException as error:
         if outcome.status == "ok":

@@ -173,8 +173,10 @@ def module_run(module, source):
 
 
 def _to_json(result):
+    """Bytes, or text that is as long in UTF-8: a large one isn't copied for nothing."""
     try:
-        return _encode(result).encode("utf-8")
+        text = _encode(result)
+        return text if text.isascii() else text.encode("utf-8")
     except UnicodeEncodeError:  # half of a surrogate pair: JSON can say it only escaped
         return _encode_ascii(result).encode("ascii")
 

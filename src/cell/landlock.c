@@ -51,6 +51,7 @@ static const struct rule CONTAINED[] = {
     { "/etc/alternatives", READ },
     { "/etc/ld.so.cache", READ },
     { "/etc/localtime", READ },
+    { "/etc/matplotlibrc", READ },
     { "/etc/mime.types", READ },
     { "/etc/nsswitch.conf", READ },
     { "/etc/passwd", READ },

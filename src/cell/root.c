@@ -113,6 +113,12 @@ static int etc_make(const struct plan *plan, struct fault *why)
     if (r == 0)
         r = file_copy(ROOT_OLD "/etc/ld.so.cache", "/lower/etc/ld.so.cache", why);
     if (r == 0)
+        r = folder_make("/lower/etc/fonts", 0755, why);
+    if (r == 0) /* else whoever asks for fonts is told of an error */
+        r = file_copy(ROOT_OLD "/etc/fonts/fonts.conf", "/lower/etc/fonts/fonts.conf", why);
+    if (r == 0) /* Debian's matplotlib has its settings there, and isn't imported without */
+        r = file_copy(ROOT_OLD "/etc/matplotlibrc", "/lower/etc/matplotlibrc", why);
+    if (r == 0)
         r = alternatives_copy(ROOT_OLD "/etc/alternatives", "/lower/etc/alternatives", why);
     if (r < 0)
         return r;

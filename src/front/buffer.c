@@ -24,6 +24,16 @@ bool buffer_add(struct buffer *buffer, const void *bytes, size_t length)
     return true;
 }
 
+bool buffer_reserve(struct buffer *buffer, size_t room)
+{
+    char *at = buffer->room >= room ? buffer->at : realloc(buffer->at, room);
+    if (at == NULL)
+        return false;
+    buffer->at = at;
+    buffer->room = buffer->room >= room ? buffer->room : room;
+    return true;
+}
+
 void buffer_free(struct buffer *buffer)
 {
     free(buffer->at);

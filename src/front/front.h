@@ -219,6 +219,7 @@ int jail_enter(const struct front *front, struct fault *why);
 
 /* buffer.c */
 bool buffer_add(struct buffer *buffer, const void *bytes, size_t length); /* false: no memory */
+bool buffer_reserve(struct buffer *buffer, size_t room);                  /* the same; what is beyond `used` is the caller's to fill */
 void buffer_free(struct buffer *buffer);
 
 #endif

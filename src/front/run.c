@@ -25,6 +25,7 @@ enum {
     REPORT_ROOM = 4 << 20, /* beside result and files: traceback, names */
     RESULT_DEPTH_MAX = 100000,
     READ_SIZE = 64 << 10,
+    WORDS_SIZE = 256 << 10,
     SPOKEN_ROUNDS = 64,
     LAST_TURNS = 1024,
     TICK_MS = 50,
@@ -440,12 +441,12 @@ static bool header_valid(struct front *front, struct worker *worker)
 /* Returns true when the worker has said all that it will, or what it must not. */
 static bool words_read(struct front *front, struct worker *worker)
 {
-    char part[READ_SIZE];
     for (int round = 0; round < SPOKEN_ROUNDS; round++) { /* others wait too: the rest is read in the next turn */
         bool in_header = worker->header_have < sizeof worker->header;
-        void *to = in_header ? (char *)&worker->header + worker->header_have : part;
-        uint64_t left = in_header ? sizeof worker->header - worker->header_have : worker->header.length - worker->payload.used;
-        ssize_t got = recv(worker->fds[READY_SOCKET], to, left < sizeof part ? left : sizeof part, MSG_DONTWAIT);
+        struct buffer *payload = &worker->payload;
+        void *to = in_header ? (char *)&worker->header + worker->header_have : payload->at + payload->used;
+        uint64_t left = in_header ? sizeof worker->header - worker->header_have : worker->header.length - payload->used;
+        ssize_t got = recv(worker->fds[READY_SOCKET], to, left < WORDS_SIZE ? left : WORDS_SIZE, MSG_DONTWAIT);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             return false;
         if (got <= 0)
@@ -463,10 +464,14 @@ static bool words_read(struct front *front, struct worker *worker)
                 worker->ended_ns = clock_ns();
                 return true;
             }
-            worker->payload = (struct buffer) { .most = worker->header.length };
-        } else if (!buffer_add(&worker->payload, part, (size_t)got)) {
-            worker->refused = true;
-            return true;
+            /* All of its room at once: what isn't written to costs nothing, and nothing is copied when it grows. */
+            *payload = (struct buffer) { .most = worker->header.length };
+            if (!buffer_reserve(payload, worker->header.length > 0 ? worker->header.length : 1)) {
+                worker->refused = true;
+                return true;
+            }
+        } else {
+            payload->used += (size_t)got;
         }
         if (worker->payload.used == worker->header.length) {
             worker->said = worker->header.type;

@@ -149,7 +149,8 @@ static PyObject *module_send(PyObject *self, PyObject *arguments)
     int type, r;
     const char *payload;
     Py_ssize_t length;
-    if (!PyArg_ParseTuple(arguments, "iy#", &type, &payload, &length))
+    /* Of bytes, or of text: the UTF-8 of one that is all ASCII is what Python has anyway, so nothing is copied. */
+    if (!PyArg_ParseTuple(arguments, "is#", &type, &payload, &length))
         return NULL;
     Py_BEGIN_ALLOW_THREADS /* threads of the script may go on meanwhile */
         r = worker_send((enum frame_type)type, payload, (size_t)length);
@@ -231,7 +232,7 @@ static PyMethodDef METHODS[] = {
     { "receive", module_receive, METH_NOARGS, "Waits for a script or a request: the frame's type and its bytes." },
     { "limits", module_limits, METH_NOARGS, "What a request may ask for." },
     { "limit", module_limit, METH_VARARGS, "Lowers memory (MiB), processes and processor time (ms)." },
-    { "send", module_send, METH_VARARGS, "Sends a frame: its type and its bytes." },
+    { "send", module_send, METH_VARARGS, "Sends a frame: its type, and its bytes or text." },
     { "finish", module_finish, METH_NOARGS, "Says that the run is over, and ends the process." },
     { "peek", module_peek, METH_VARARGS, "Bytes of this process's memory, at an address." },
     { "fill_random", module_fill_random, METH_VARARGS, "Fills memory at an address with random bytes." },
