@@ -25,6 +25,13 @@ void log_start(const char *process)
     log_state.quiet = format != NULL && strcmp(format, "quiet") == 0;
 }
 
+/* Whether a space ends a value: a path may have one within. */
+static bool name_follows(const char *at)
+{
+    size_t length = strspn(at, "abcdefghijklmnopqrstuvwxyz_");
+    return length > 0 && at[length] == '=';
+}
+
 /* Writes `key=value key=value` as an object of strings. */
 static size_t line_to_json(const char *line, char *to, size_t size)
 {
@@ -37,7 +44,7 @@ static size_t line_to_json(const char *line, char *to, size_t size)
             in_value = true;
             memcpy(to + used, "\": \"", 4);
             used += 4;
-        } else if (*at == ' ') {
+        } else if (*at == ' ' && name_follows(at + 1)) {
             in_value = false;
             memcpy(to + used, "\", \"", 4);
             used += 4;

@@ -32,6 +32,7 @@ struct supervisor {
     int listeners[SETTINGS_LISTEN_MAX];
     char shown[SETTINGS_LISTEN_MAX][SETTINGS_PATH_MAX + 16];
     pid_t keepers[RUNTIMES_MAX], front;
+    int keys; /* a memory file, as they were last right; -1: none are asked for */
     int news[RUNTIMES_MAX], front_news;
     bool ready[RUNTIMES_MAX]; /* its first worker waits */
     int signals;
@@ -61,14 +62,20 @@ static void announce(struct supervisor *supervisor)
     supervisor->announced = true;
 }
 
-/* Has the front take the keys as the file has them now. A file that is wrong changes nothing. */
-static int keys_send(const struct supervisor *supervisor)
+/* Takes the keys as the file has them now. One that is wrong changes nothing. */
+static int keys_read(struct supervisor *supervisor)
 {
     int file = -1;
     if (launch_keys(&supervisor->launches[0], &file) != 0)
         return 1;
-    OWN_FD keys = file;
-    return keys >= 0 && passing_send(supervisor->front_news, "K", 1, &keys, 1) < 0;
+    fd_close(&supervisor->keys);
+    supervisor->keys = file;
+    return 0;
+}
+
+static int keys_send(const struct supervisor *supervisor)
+{
+    return supervisor->keys >= 0 && passing_send(supervisor->front_news, "K", 1, &supervisor->keys, 1) < 0;
 }
 
 /* `keepers`: the front's ends of their sockets, which it has then alone. */
@@ -223,7 +230,8 @@ static int supervise(struct supervisor *supervisor)
         while (read(supervisor->signals, &signal, sizeof signal) == sizeof signal) {
             supervisor->stopping |= signal.ssi_signo != SIGCHLD && signal.ssi_signo != SIGHUP;
             if (signal.ssi_signo == SIGHUP)
-                log_line(keys_send(supervisor) == 0 ? "info" : "error", "reload", "keys=%.200s", supervisor->launches[0].settings.keys);
+                log_line(keys_read(supervisor) == 0 && keys_send(supervisor) == 0 ? "notice" : "error", "reload", "keys=%.200s",
+                         supervisor->launches[0].settings.keys);
         }
 
         int status;
@@ -292,10 +300,9 @@ int serve_main(int argc, char **argv)
         perror("vivary: signalfd");
         return 1;
     }
-    int keys = -1;
-    if (launch_keys(launch, &keys) != 0)
-        return 1; /* the file is wrong: said before anything is started */
-    fd_close(&keys);
+    supervisor.keys = -1;
+    if (keys_read(&supervisor) != 0)
+        return 1;                                                /* the file is wrong: said before anything is started */
     setenv("VIVARY_LOG_FORMAT", launch->settings.log_format, 1); /* for the processes that are started, too: log.h */
     log_start("vivary");
     if (listeners_open(&supervisor) != 0 || launch_prepare(launch) != 0 ||

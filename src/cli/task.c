@@ -71,6 +71,10 @@ struct content {
     size_t length;
 };
 
+struct contents {
+    struct content file[TASK_WORDS_MAX];
+};
+
 struct request_parts {
     const struct task *task;
     const struct content *files;
@@ -335,7 +339,8 @@ static int answer_read(int socket, const char *body, size_t length, size_t most,
         return complain("run", "the front doesn't take the request");
     char *text = NULL;
     size_t used = 0, room = 0;
-    for (ssize_t got = 1; got > 0 && used<most; used += got> 0 ? (size_t)got : 0) {
+    ssize_t got = 1;
+    while (got > 0 && used < most) {
         if (room - used < ANSWER_STEP) {
             char *grown = realloc(text, room = room * 2 + ANSWER_STEP);
             if (grown == NULL) {
@@ -345,8 +350,9 @@ static int answer_read(int socket, const char *body, size_t length, size_t most,
             text = grown;
         }
         got = recv(socket, text + used, room - used, 0);
+        used += got > 0 ? (size_t)got : 0;
     }
-    const char *end = used > 4 ? memmem(text, used, "\r\n\r\n", 4) : NULL;
+    const char *end = text != NULL ? memmem(text, used, "\r\n\r\n", 4) : NULL;
     if (end == NULL) {
         free(text);
         return complain("run", "there was no answer");
@@ -390,16 +396,28 @@ static int listener_make(int *ret_listener, struct sockaddr_un *ret_address, soc
     return 0;
 }
 
+static void contents_free(struct contents *contents)
+{
+    for (size_t i = 0; i < TASK_WORDS_MAX; i++)
+        free(contents->file[i].base64);
+}
+
+static void text_free(char **text)
+{
+    free(*text);
+}
+
 int task_run(struct launch *launch, const struct task *task)
 {
-    struct content files[TASK_WORDS_MAX] = { 0 };
+    __attribute__((cleanup(contents_free))) struct contents contents = { 0 };
+    struct content *files = contents.file;
     for (size_t i = 0; i < task->file_count; i++)
         if (file_load(task->files[i], &files[i]) < 0)
-            return 1;
+            return 1; // NOLINT(clang-analyzer-unix.Malloc): contents_free() has them
     const struct request_parts parts = { task, files };
     size_t length = 0,
            most = launch->settings.result_max * 2 + (launch->settings.files_mb << 21) + (launch->settings.stdout_max << 4) + HEAD_MAX;
-    char *body = write_make(request_write, &parts, &length);
+    __attribute__((cleanup(text_free))) char *body = write_make(request_write, &parts, &length);
     if (body == NULL)
         return 1;
     if (length > launch->settings.run_body_max)
@@ -447,8 +465,5 @@ int task_run(struct launch *launch, const struct task *task)
     kill(keeper_pid, SIGTERM);
     waitpid(keeper_pid, NULL, 0);
     launch_clear(launch);
-    for (size_t i = 0; i < task->file_count; i++)
-        free(files[i].base64);
-    free(body);
     return status;
 }

@@ -20,32 +20,51 @@ void caller_settle(struct caller *caller)
         free(caller);
 }
 
+static void bucket_fill(struct caller *caller)
+{
+    caller->tokens = caller->key.burst;
+    caller->tokens_ns = clock_ns();
+}
+
+static struct caller *caller_make(const struct key *key)
+{
+    struct caller *caller = calloc(1, sizeof *caller);
+    if (caller == NULL)
+        return NULL;
+    caller->key = *key;
+    bucket_fill(caller);
+    return caller;
+}
+
 int keyring_replace(struct keyring *ring, struct keys *keys)
 {
-    struct caller **callers = calloc(keys->count + 1, sizeof(struct caller *));
+    uint32_t count = keys->count, made = 0;
+    struct caller **callers = calloc(count + 1, sizeof(struct caller *));
     if (callers == NULL)
         return -1;
-    for (uint32_t i = 0; i < keys->count; i++) {
-        callers[i] = caller_of(ring, keys->at[i].name);
-        if (callers[i] != NULL)
-            continue;
-        callers[i] = calloc(1, sizeof **callers);
-        if (callers[i] != NULL) {
-            callers[i]->tokens = keys->at[i].burst;
-            callers[i]->tokens_ns = clock_ns();
-            continue;
-        }
-        for (uint32_t made = 0; made < i; made++)
-            if (caller_of(ring, keys->at[made].name) == NULL)
-                free(callers[made]);
+    for (; made < count; made++) {
+        struct caller *caller = caller_of(ring, keys->at[made].name);
+        if (caller == NULL)
+            caller = caller_make(&keys->at[made]);
+        if (caller == NULL)
+            break;
+        callers[made] = caller;
+    }
+    if (made < count) {
+        for (uint32_t i = 0; i < made; i++)
+            if (caller_of(ring, keys->at[i].name) == NULL)
+                free(callers[i]); // NOLINT(clang-analyzer-unix.Malloc): names are unique, so none stands there twice
         free(callers);
         return -1;
     }
     for (uint32_t i = 0; i < ring->keys.count; i++)
         ring->callers[i]->gone = true;
-    for (uint32_t i = 0; i < keys->count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
+        bool first_rate = callers[i]->key.rate_milli == 0;
         callers[i]->key = keys->at[i];
-        callers[i]->gone = false;
+        callers[i]->gone = false; // NOLINT(clang-analyzer-core.NullDereference): all `count` were made
+        if (first_rate)
+            bucket_fill(callers[i]);
     }
     for (uint32_t i = 0; i < ring->keys.count; i++)
         caller_settle(ring->callers[i]);

@@ -54,40 +54,41 @@ struct call {
     enum call_state state;
     struct front *front;
     void *http;              /* http.c's connection */
-    int client;              /* its descriptor, MHD's to close */
     struct watch watch;      /* for its hanging up while the call waits */
+    int client;              /* its descriptor, MHD's to close */
+    uint32_t runtime;        /* its number */
     bool suspended, watched; /* by the library; by our epoll */
+    bool closes;             /* the connection can't be read on */
+    bool stream;             /* events as they happen, not one answer */
+    bool broken;             /* its stream can't be ended as it should */
+    bool leaving;            /* its answer is on the way to the client */
+    bool head;               /* asked for without its body */
+#ifdef VIVARY_ABLATION
+    bool takeover;
+#endif
+    unsigned status;
+    uint32_t retry_s; /* of a 429 or 503, when to try again; 0: in a second */
     struct buffer body;
     size_t discarded; /* bytes of a body that is too large */
     char *script;     /* of a run: the whole request */
     size_t script_length;
     struct run_limits limits;
-    char id[24];
-    char request_id[REQUEST_ID_ROOM], traceparent[TRACEPARENT_ROOM]; /* of the client's; empty: none */
     uint64_t queued_ns, started_ns;
     uint64_t counted;    /* bytes of its body, in the front's sum */
     uint64_t give_up_ns; /* while queued */
     struct worker *worker;
     struct caller *caller;
-    uint32_t runtime;          /* its number */
     const char *authorization; /* only while it is routed */
-    uint32_t retry_s;          /* of a 429 or 503, when to try again; 0: in a second */
     struct call *next;         /* in the queue */
-    unsigned status;
-    char *answer; /* malloc'ed */
+    char *answer;              /* malloc'ed */
     size_t answer_length;
     const char *allow;    /* of a 405 */
     const char *type;     /* of the answer's content; NULL: application/json */
-    bool closes;          /* the connection can't be read on */
-    bool stream;          /* events as they happen, not one answer */
-    bool broken;          /* its stream can't be ended as it should */
     struct buffer events; /* of a stream: what the library hasn't taken yet */
     size_t events_taken;
     uint64_t event_ns; /* when the last was added */
-    bool leaving;      /* its answer is on the way to the client */
-#ifdef VIVARY_ABLATION
-    bool takeover;
-#endif
+    char id[24];
+    char request_id[REQUEST_ID_ROOM], traceparent[TRACEPARENT_ROOM]; /* of the client's; empty: none */
 };
 
 enum worker_state {
@@ -102,30 +103,29 @@ enum worker_state {
 /* The worker of a slot. */
 struct worker {
     enum worker_state state;
-    struct runtime *runtime;
     uint32_t slot; /* as its keeper counts */
+    struct runtime *runtime;
     uint64_t generation;
     uint64_t since_ns; /* waiting */
     int fds[READY_FDS];
-    struct watch watches[READY_FDS];
+    int listener; /* of its filter; -1: none */
+    struct watch watches[READY_FDS], listener_watch;
     struct call *call;
     struct caller *caller; /* whose run it is, also once nobody waits for it */
     size_t sent;           /* of header and script */
     struct frame_header header;
     size_t header_have;
     uint64_t exit_by_ns; /* once the result is there; 0 before */
+    uint64_t ended_ns;   /* when it said END, or else was given up */
+    enum call_kind kind; /* of its run */
+    uint32_t said;       /* FRAME_RESULT, FRAME_ERROR or FRAME_REPORT, once whole */
     bool refused;        /* it broke the protocol */
     bool ended;          /* it said END */
-    uint64_t ended_ns;   /* when, or else when it was given up */
-    enum call_kind kind; /* of its run */
     bool too_large;
+    bool listener_rests;   /* until the next tick */
     struct buffer payload; /* of the frame that is coming */
-    uint32_t said;         /* FRAME_RESULT or FRAME_ERROR, once whole */
     struct buffer out, err;
     size_t out_streamed, err_streamed;
-    int listener; /* of its filter; -1: none */
-    struct watch listener_watch;
-    bool listener_rests; /* until the next tick */
     struct denied denied;
 };
 
@@ -162,6 +162,7 @@ struct front {
     uint64_t bodies;        /* bytes of the bodies that are here */
     uint64_t id_base, ids;
     uint64_t tick_ns;
+    uint64_t worker_ns;  /* when there last was news of a worker */
     struct call *graves; /* freed at the end of a round: events of this round may still point to them */
     bool stopping;
     uint64_t stop_by_ns;

@@ -141,7 +141,7 @@ static enum MHD_Result answer_send(struct call *call, struct MHD_Connection *mhd
     MHD_add_response_header(response, "Content-Type", call->type != NULL ? call->type : "application/json");
     ids_give(call, response);
     call->front->metrics.answers[call->status / 100 % 6]++;
-    call->front->metrics.bytes_out += call->answer_length;
+    call->front->metrics.bytes_out += call->head ? 0 : call->answer_length;
     if (call->allow != NULL)
         MHD_add_response_header(response, "Allow", call->allow);
     if (call->status == 503 || call->status == 429)
@@ -189,6 +189,7 @@ static ssize_t events_read(void *cls, uint64_t position, char *to, size_t most)
     connection_time(call->http, call->front->plan.request_ms); /* to take this in */
     memcpy(to, call->events.at + call->events_taken, taken);
     call->events_taken += taken;
+    call->front->metrics.bytes_out += taken;
     if (call->events_taken == call->events.used)
         call->events.used = call->events_taken = 0;
     return (ssize_t)taken;
@@ -245,6 +246,7 @@ static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, 
     call->client = info != NULL ? info->connect_fd : -1;
     call->watch = (struct watch) { WATCH_CLIENT, call };
     call->body.most = front->plan.body_max;
+    call->head = strcmp(method, "HEAD") == 0;
     request_id_keep(call->request_id, MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "X-Request-Id"));
     traceparent_keep(call->traceparent, MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "traceparent"));
     call->kind = strncmp(url, "/v1/", 4) == 0 ? CALL_RUN : CALL_EXECUTE;

@@ -50,6 +50,7 @@ static void keeper_read(struct front *front, const struct runtime *runtime)
                 worker->generation = ready.generation;
                 worker->since_ns = clock_ns();
                 front->metrics.workers++;
+                front->worker_ns = clock_ns();
                 front->metrics.zygotes[runtime - front->runtimes] = ready.zygotes;
                 for (size_t i = 0; i < READY_FDS; i++)
                     worker->fds[i] = fds[i];
@@ -59,6 +60,7 @@ static void keeper_read(struct front *front, const struct runtime *runtime)
             struct worker *worker = &workers[died.slot];
             if (worker->generation == died.generation)
                 run_died(front, worker, &died);
+            front->worker_ns = clock_ns();
             continue;
         } else if (got > 0 && count == 0 && used_valid(&message, (size_t)got, &bounds, &used)) {
             run_used(front, &workers[used.slot], &used);
@@ -128,7 +130,7 @@ static void keys_receive(struct front *front)
     if (!whole || (size > 0 && keys.at == NULL) || keyring_replace(&front->ring, &keys) < 0)
         log_line("error", "keys_lost", "bytes=%lld", (long long)size); /* those before stay */
     else
-        log_line("info", "keys_taken", "count=%u", front->ring.keys.count);
+        log_line("notice", "keys_taken", "count=%u", front->ring.keys.count);
     keys_free(&keys);
 }
 
@@ -156,7 +158,7 @@ static int runtimes_prepare(struct front *front, struct fault *why)
         runtime->slots = runtime->plan->slots;
         runtime->statm = keeper_statm_open(i);
         first += runtime->slots;
-        if (first > front->plan.slots)
+        if (runtime->slots == 0 || first > front->plan.slots)
             return fault_set(why, EINVAL, "pread", "plan");
         for (uint32_t slot = 0; slot < runtime->slots; slot++) {
             front->workers[runtime->first + slot].slot = slot;

@@ -163,7 +163,7 @@ static void processes_write(struct writer *w, const struct front *front)
     if (front->statm < 0)
         return; /* this host, or its container, has no /proc */
     head_write(w, MEMORY, "gauge", "Memory of the service's own processes.");
-    line_write(w, MEMORY, "{process=\"front\",runtime=\"\"}", memory_read(front->statm));
+    line_write(w, MEMORY, "{process=\"front\"}", memory_read(front->statm));
     for (uint32_t i = 0; i < front->plan.runtimes; i++) {
         char labels[96];
         snprintf(labels, sizeof labels, "{process=\"keeper\",runtime=\"%s\"}", front->plan.runtime[i].name);

@@ -118,7 +118,8 @@ static void runtime_serve(struct front *front, uint32_t runtime)
     struct caller *caller;
     while ((caller = caller_next(front, runtime)) != NULL && (worker = worker_longest(front, &front->runtimes[runtime])) != NULL) {
         struct call *call = caller->lanes[runtime].head;
-        uint64_t pass = caller->pass;
+        /* Who was held back by its own bound has an old turn, and no claim to those that went by. */
+        uint64_t pass = caller->pass > front->pass ? caller->pass : front->pass;
         queue_remove(front, call);
         if (run_start(front, worker, call) < 0) {
             call_return(front, call);

@@ -74,11 +74,13 @@ static void call_say(struct call *call, unsigned status, const char *text)
     call->state = CALL_ANSWERED;
 }
 
-/* Ready is who has a worker, whatever it does: then the next is on its way. */
+enum { WORKERLESS_MS = 2000 };
+
+/* Ready is who has a worker, whatever it does, or had one just now: then the next is on its way. */
 static void ready_say(struct call *call)
 {
     const struct front *front = call->front;
-    bool any = false;
+    bool any = front->worker_ns != 0 && clock_ns() - front->worker_ns < WORKERLESS_MS * NS_PER_MS;
     for (uint32_t slot = 0; slot < front->plan.slots && !any; slot++)
         any = front->workers[slot].state != WORKER_NONE;
     if (front->stopping)

@@ -345,8 +345,6 @@ static void run_end(struct front *front, struct worker *worker, bool died, const
     struct call *call = worker->call;
     if (worker->ended_ns == 0)
         worker->ended_ns = clock_ns();
-    if (call == NULL)
-        front->metrics.runs[worker->runtime - front->runtimes][worker->kind == CALL_RUN ? METRIC_RUN : METRIC_EXECUTE][RUN_CANCELLED]++;
     bool asked = worker->state == WORKER_ASKED; /* its DONE was said */
     worker->call = NULL;
     worker->state = WORKER_ENDING;
@@ -538,6 +536,8 @@ void run_died(struct front *front, struct worker *worker, const struct died *die
 
 void run_cancel(struct front *front, struct worker *worker)
 {
+    run_count(front, worker, worker->call, RUN_CANCELLED);
+    run_log(front, worker->call, RUN_CANCELLED, NULL);
     worker->call = NULL;
     run_end(front, worker, false, NULL);
 }

@@ -21,6 +21,8 @@ void traceparent_keep(char to[static TRACEPARENT_ROOM], const char *text)
     bool fits = text != NULL && strlen(text) == TRACEPARENT_ROOM - 1 && strncmp(text, "00-", 3) == 0;
     for (size_t i = 3; fits && i < TRACEPARENT_ROOM - 1; i++)
         fits = i == 35 || i == 52 ? text[i] == '-' : strchr("0123456789abcdef", text[i]) != NULL;
+    /* All zeros are no trace, and no parent: 3.2.2.3 and 3.2.2.4. */
+    fits = fits && strspn(text + 3, "0") < 32 && strspn(text + 36, "0") < 16;
     snprintf(to, TRACEPARENT_ROOM, "%s", fits ? text : "");
 }
 

@@ -101,6 +101,10 @@ static void output_add(struct call *call, const char *kind, const struct buffer 
     event.text = buffer->at + *streamed;
     event.length = until - *streamed;
     *streamed = until;
+    struct writer counted = { 0 };
+    write_text(&counted, event.text, event.length, event.cut);
+    if (counted.used == 0)
+        return; /* half a character, which our limit split */
     event_make(call, output_write, &event);
 }
 

@@ -361,10 +361,11 @@ class Service:
             return list(pool.map(self.execute, scripts))
 
     def metrics(self):
-        """GET /metrics: each series, as it is written, with its value."""
+        """GET /metrics: each series, as it is written but for the label of the default runtime, with its value."""
         status, _, text = self.request("GET", "/metrics")
         assert status == 200, text
-        lines = (line.rsplit(" ", 1) for line in text.decode().splitlines() if not line.startswith("#"))
+        text = re.sub(r'\{runtime="(default)?"\}|,runtime="(default)?"|runtime="default",', "", text.decode())
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {series: float(value) for series, value in lines}
 
     def log(self):
