@@ -5,6 +5,7 @@
  * sockets. */
 static const char *const FRONT_CALLS[] = {
     "read",
+    "pread64",
     "write",
     "readv",
     "writev",

@@ -33,7 +33,9 @@ static void packages_json(const char *packages, char *to, size_t size)
 
 static void runtime_fill(const struct launch *launch, struct front_runtime *to)
 {
-    *to = (struct front_runtime) { .slots = launch->plan.slots, .notify = launch->plan.notify };
+    *to = (struct front_runtime) { .slots = launch->plan.slots,
+                                   .notify = launch->plan.notify,
+                                   .cgroup_version = launch->plan.cgroup_version };
     snprintf(to->name, sizeof to->name, "%s", launch->name);
     snprintf(to->python, sizeof to->python, "%s", launch->python.version);
     snprintf(to->isolation, sizeof to->isolation, "%s", level_name(&launch->plan));

@@ -58,7 +58,7 @@ int keyring_replace(struct keyring *ring, struct keys *keys)
         return -1;
     }
     for (uint32_t i = 0; i < ring->keys.count; i++)
-        ring->callers[i]->gone = true;
+        ring->callers[i]->gone = true; // NOLINT(clang-analyzer-core.NullDereference): there are as many as keys
     for (uint32_t i = 0; i < count; i++) {
         bool first_rate = callers[i]->key.rate_milli == 0;
         callers[i]->key = keys->at[i];

@@ -3,6 +3,7 @@
 #define VIVARY_FRONT_FRONT_H
 
 #include "base/fault.h"
+#include "base/meters.h"
 #include "front/caller.h"
 #include "front/denied.h"
 #include "front/metrics.h"
@@ -12,7 +13,6 @@
 #include "wire/front_plan.h"
 #include "wire/limited.h"
 #include "wire/ready.h"
-#include "wire/used.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -96,7 +96,7 @@ enum worker_state {
     WORKER_WAITING,
     WORKER_LIMITING /* its run waits for its limits */,
     WORKER_RUNNING,
-    WORKER_ASKED /* what its run has used */,
+    WORKER_ASKED /* how its run has ended */,
     WORKER_ENDING
 };
 
@@ -108,7 +108,8 @@ struct worker {
     uint64_t generation;
     uint64_t since_ns; /* waiting */
     int fds[READY_FDS];
-    int listener; /* of its filter; -1: none */
+    int listener;       /* of its filter; -1: none */
+    int meters[METERS]; /* what its slot uses; they stay with the slot */
     struct watch watches[READY_FDS], listener_watch;
     struct call *call;
     struct caller *caller; /* whose run it is, also once nobody waits for it */
@@ -127,6 +128,7 @@ struct worker {
     struct buffer out, err;
     size_t out_streamed, err_streamed;
     struct denied denied;
+    struct meters before; /* when its run began */
 };
 
 /* What the front tells the keeper. */
@@ -203,7 +205,6 @@ void keeper_flush(struct front *front, struct runtime *runtime); /* tells the ke
 int run_start(struct front *front, struct worker *worker, struct call *call);
 void run_event(struct front *front, struct worker *worker, enum watch_kind kind);
 void run_limited(struct front *front, struct worker *worker, uint64_t generation);
-void run_used(struct front *front, struct worker *worker, const struct used *used);
 void run_died(struct front *front, struct worker *worker, const struct died *died); /* NULL: it isn't told how */
 void run_cancel(struct front *front, struct worker *worker);
 void run_expire(struct front *front, uint64_t now_ns);

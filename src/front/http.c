@@ -334,8 +334,8 @@ static void request_completed(void *cls, struct MHD_Connection *mhd, void **cont
 static int connections_bound(struct front *front, struct fault *why)
 {
     const struct front_plan *plan = &front->plan;
-    uint64_t kept = FRONT_KEEPER_FD + 2 * plan->runtimes + plan->listeners * (1 + DAEMON_FDS) + (uint64_t)plan->slots * (READY_FDS + 1) +
-                    PASSING_FDS_MAX + SPARE_FDS;
+    uint64_t kept = FRONT_KEEPER_FD + 2 * plan->runtimes + plan->listeners * (1 + DAEMON_FDS) +
+                    (uint64_t)plan->slots * (READY_FDS + 1 + METERS) + PASSING_FDS_MAX + SPARE_FDS;
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) < 0)
         return fault_set(why, errno, "getrlimit", "NOFILE");
@@ -431,6 +431,8 @@ uint64_t descriptors_count(const struct front *front)
         for (size_t k = 0; k < READY_FDS; k++)
             count += front->workers[i].fds[k] >= 0;
         count += front->workers[i].listener >= 0;
+        for (size_t k = 0; k < METERS; k++)
+            count += front->workers[i].meters[k] >= 0;
     }
     return count;
 }

@@ -21,6 +21,15 @@
 
 enum { EVENTS_MAX = 64, STOP_GRACE_MS = 1000, RECORDS_PER_SLOT = 8 };
 
+static void meters_take(struct worker *worker, uint32_t which, const int *files)
+{
+    for (size_t i = 0; i < METERS; i++)
+        if ((which >> i & 1) != 0) {
+            fd_close(&worker->meters[i]);
+            worker->meters[i] = *files++;
+        }
+}
+
 static void keeper_read(struct front *front, const struct runtime *runtime)
 {
     const struct wire_bounds bounds = { .slots = runtime->slots };
@@ -30,7 +39,6 @@ static void keeper_read(struct front *front, const struct runtime *runtime)
             uint32_t kind;
             struct ready ready;
             struct died died;
-            struct used used;
             struct limited limited;
         } message;
         int fds[PASSING_FDS_MAX];
@@ -40,9 +48,9 @@ static void keeper_read(struct front *front, const struct runtime *runtime)
             return;
         struct ready ready;
         struct died died;
-        struct used used;
         struct limited limited;
-        if (got > 0 && count == READY_FDS && ready_valid(&message, (size_t)got, &bounds, &ready)) {
+        if (got > 0 && ready_valid(&message, (size_t)got, &bounds, &ready) &&
+            count == READY_FDS + (size_t)__builtin_popcount(ready.meters)) {
             struct worker *worker = &workers[ready.slot];
             if (ready.generation > worker->generation) {
                 run_died(front, worker, NULL); /* whoever was in this slot is no more */
@@ -54,6 +62,7 @@ static void keeper_read(struct front *front, const struct runtime *runtime)
                 front->metrics.zygotes[runtime - front->runtimes] = ready.zygotes;
                 for (size_t i = 0; i < READY_FDS; i++)
                     worker->fds[i] = fds[i];
+                meters_take(worker, ready.meters, fds + READY_FDS);
                 continue;
             }
         } else if (got > 0 && count == 0 && died_valid(&message, (size_t)got, &bounds, &died)) {
@@ -61,9 +70,6 @@ static void keeper_read(struct front *front, const struct runtime *runtime)
             if (worker->generation == died.generation)
                 run_died(front, worker, &died);
             front->worker_ns = clock_ns();
-            continue;
-        } else if (got > 0 && count == 0 && used_valid(&message, (size_t)got, &bounds, &used)) {
-            run_used(front, &workers[used.slot], &used);
             continue;
         } else if (got > 0 && count == 0 && limited_valid(&message, (size_t)got, &bounds, &limited)) {
             run_limited(front, &workers[limited.slot], limited.generation);
@@ -204,6 +210,7 @@ static int front_prepare(struct front *front, struct fault *why)
     for (uint32_t i = 0; i < front->plan.slots; i++) {
         struct worker *worker = &front->workers[i];
         worker->listener = -1;
+        memset(worker->meters, -1, sizeof worker->meters);
         worker->listener_watch = (struct watch) { WATCH_DENIED, worker };
         for (int k = 0; k < READY_FDS; k++) {
             worker->fds[k] = -1;

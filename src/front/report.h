@@ -6,7 +6,7 @@
 
 /* How a run ended, as the keeper tells it. */
 struct ending {
-    bool died;      /* DIED came; else it ended by its own word, and USED came */
+    bool died;      /* DIED came; else it ended by its own word */
     uint32_t why;   /* enum died_why; 0: it isn't known, so it is no fault of the script's */
     int32_t status; /* of the worker, as of wait(2) */
     struct run_usage usage;

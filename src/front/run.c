@@ -217,8 +217,10 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     worker->listener_rests = false;
     bool lost = worker->runtime->plan->notify && listener_take(front, worker) < 0;
     call->started_ns = clock_ns();
-    /* Who is to say what the run used must know that it has begun, and a short one ends before this process comes to its next line. Else
-     * the script goes first. */
+    if (run)
+        meters_read(worker->meters, worker->runtime->plan->cgroup_version, &worker->before);
+    /* Who is to say what a run used that died must know that it has begun, and a short one ends before this process comes to its next line.
+     * Else the script goes first. */
     bool told_first = run || run_is_limited(front, call);
     if (told_first)
         taken_tell(front, worker, call);
@@ -378,7 +380,7 @@ static void run_end(struct front *front, struct worker *worker, bool died, const
         done_tell(front, worker);
 }
 
-/* The run is over, and what it used is the keeper's to say: USED comes, or DIED if the cell ended first. Its pipes stay open until then. */
+/* The run is over without a report: DIED will say of what. Its pipes stay open until then. */
 static void run_ask(struct front *front, struct worker *worker)
 {
     worker->state = WORKER_ASKED;
@@ -389,13 +391,31 @@ static void run_ask(struct front *front, struct worker *worker)
     done_tell(front, worker);
 }
 
+/* What the run used, by the kernel's account of its slot. */
+static void usage_find(const struct worker *worker, struct run_usage *ret_usage)
+{
+    struct meters now;
+    *ret_usage = (struct run_usage) { 0 };
+    meters_read(worker->meters, worker->runtime->plan->cgroup_version, &now);
+    if ((now.known & METERS_TIME) != 0) {
+        meters_since(&worker->before, &now, &ret_usage->user_us, &ret_usage->system_us);
+        ret_usage->known |= USAGE_CPU;
+    }
+    if ((now.known & METERS_MEMORY) != 0) {
+        ret_usage->memory_peak = now.memory_peak;
+        ret_usage->known |= USAGE_MEMORY;
+    }
+}
+
 /* The worker has said all that it will. */
 static void run_finish(struct front *front, struct worker *worker)
 {
     if (worker->call == NULL || worker->call->kind != CALL_RUN) {
         run_end(front, worker, false, NULL);
     } else if (worker->ended) {
-        run_ask(front, worker);
+        struct ending ending = { .died = false };
+        usage_find(worker, &ending.usage);
+        run_end(front, worker, false, &ending);
     } else if (worker->exit_by_ns == 0 && !worker->refused && worker->fds[READY_SOCKET] >= 0) {
         /* It closed its socket without a word: mostly it is dying, and DIED will say of what. */
         epoll_ctl(front->epoll, EPOLL_CTL_DEL, worker->fds[READY_SOCKET], NULL);
@@ -505,13 +525,6 @@ void run_event(struct front *front, struct worker *worker, enum watch_kind kind)
     }
     if (worker->refused || words_read(front, worker))
         run_finish(front, worker);
-}
-
-void run_used(struct front *front, struct worker *worker, const struct used *used)
-{
-    const struct ending ending = { .usage = used->usage };
-    if (worker->generation == used->generation && worker->state == WORKER_ASKED)
-        run_end(front, worker, false, &ending);
 }
 
 void run_died(struct front *front, struct worker *worker, const struct died *died)

@@ -4,6 +4,7 @@
 #define VIVARY_KEEPER_KEEPER_H
 
 #include "base/fault.h"
+#include "base/meters.h"
 #include "wire/died.h"
 #include "wire/fork.h"
 #include "wire/plan.h"
@@ -38,8 +39,6 @@ struct zygote_process {
     uint64_t cells; /* made of it */
 };
 
-enum { METER_USER /* v1: user and system together */, METER_SYSTEM, METER_MEMORY, METERS };
-
 struct slot {
     enum slot_state state;
     uint32_t zygote;      /* that its cell is of */
@@ -52,19 +51,21 @@ struct slot {
     int init_fd;        /* full: pidfd of the cell's pid 1; contained: of the worker; -1: none */
     pid_t sweeper;      /* contained: clears away what the run has left; 0: none */
     bool swept;
-    uint64_t sweep_ns;                  /* no new sweeper before this */
-    int status_fd;                      /* where init and worker say that they are done with their part, as struct fault */
-    int worker[FORK_KEPT];              /* the worker's ends, until the zygote has the order */
-    int given[3];                       /* the front's ends, until it is told: socket, stdout, stderr */
-    int groups[GROUP_KINDS];            /* cgroup.procs, for all cells of this slot */
-    int held[ZYGOTES][HELD_KINDS];      /* they belong to the zygote's user namespace; -1: not made yet */
-    int cpu_usage;                      /* the cgroup's account of processor time */
-    int meters[METERS];                 /* and more of it; -1: not here */
-    uint64_t memory_bytes, processes;   /* what its groups allow now */
-    uint64_t cpu_ms;                    /* what its run may use */
-    bool wants_usage;                   /* its run's TAKEN did */
-    uint64_t before_system_us;          /* v1: of what `before` has as one sum */
-    struct run_usage before, of_worker; /* what its groups had counted when the run began; what the zygote heard */
+    uint64_t sweep_ns;                /* no new sweeper before this */
+    int status_fd;                    /* where init and worker say that they are done with their part, as struct fault */
+    int worker[FORK_KEPT];            /* the worker's ends, until the zygote has the order */
+    int given[3];                     /* the front's ends, until it is told: socket, stdout, stderr */
+    int groups[GROUP_KINDS];          /* cgroup.procs, for all cells of this slot */
+    int held[ZYGOTES][HELD_KINDS];    /* they belong to the zygote's user namespace; -1: not made yet */
+    int cpu_usage;                    /* the cgroup's account of processor time */
+    int meters[METERS];               /* and more of it; -1: not here */
+    uint64_t memory_bytes, processes; /* what its groups allow now */
+    uint64_t cpu_ms;                  /* what its run may use */
+    bool wants_usage;                 /* its run's TAKEN did */
+    bool meters_given;                /* to this front */
+    struct meters before;             /* what its groups had counted when the run began */
+    uint32_t ooms_before, forks_refused_before;
+    struct run_usage of_worker; /* what the zygote heard */
 };
 
 /* What an event of the keeper's epoll is about: a slot's number for a worker's status, and these. */

@@ -14,7 +14,6 @@
 #include "wire/limited.h"
 #include "wire/ready.h"
 #include "wire/taken.h"
-#include "wire/used.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -137,7 +136,14 @@ static void status_read(struct keeper *keeper, uint32_t number)
         return;
     }
     struct ready ready = { .kind = WIRE_READY, .slot = number, .generation = slot->generation, .zygotes = keeper->zygotes_started };
-    int r = passing_send(keeper->front, &ready, sizeof ready, slot->given, READY_FDS);
+    int fds[READY_FDS + METERS] = { slot->given[0], slot->given[1], slot->given[2] };
+    size_t count = READY_FDS;
+    for (size_t i = 0; i < METERS && !slot->meters_given; i++)
+        if (slot->meters[i] >= 0) {
+            ready.meters |= UINT32_C(1) << i;
+            fds[count++] = slot->meters[i];
+        }
+    int r = passing_send(keeper->front, &ready, sizeof ready, fds, count);
     if (r < 0) {
         fault_set(&why, -r, "sendmsg", "front");
         cell_failed(keeper, &why);
@@ -146,6 +152,7 @@ static void status_read(struct keeper *keeper, uint32_t number)
     }
     for (size_t i = 0; i < 3; i++)
         fd_close(&slot->given[i]);
+    slot->meters_given = true;
     slot->state = SLOT_WAITING;
     usage_begin(keeper, number); /* now, while it sleeps: that its run begins is heard of when it has begun */
     keeper->failures = 0;
@@ -177,14 +184,6 @@ static void run_limit(struct keeper *keeper, const struct taken *taken)
     struct limited limited = { .kind = WIRE_LIMITED, .slot = taken->slot, .generation = taken->generation };
     if (taken->wants_limited && passing_send(keeper->front, &limited, sizeof limited, NULL, 0) < 0)
         slot_kill(slot, DIED_EXITED); /* a front that reads nothing: the run would wait for ever */
-}
-
-static void usage_tell(struct keeper *keeper, uint32_t number)
-{
-    const struct slot *slot = &keeper->slots[number];
-    struct used used = { .kind = WIRE_USED, .slot = number, .generation = slot->generation };
-    usage_read(keeper, number, &used.usage);
-    passing_send(keeper->front, &used, sizeof used, NULL, 0); /* if there is no room: DIED tells it as well */
 }
 
 static void front_read(struct keeper *keeper)
@@ -221,11 +220,8 @@ static void front_read(struct keeper *keeper)
             } else if (message.kind == WIRE_DONE && done_valid(&message, (size_t)got, &bounds, &done)) {
                 struct slot *slot = &keeper->slots[done.slot];
                 valid = done.generation <= slot->generation;
-                if (done.generation == slot->generation && (slot->state == SLOT_WAITING || slot->state == SLOT_RUNNING)) {
-                    if (slot->wants_usage && slot->state == SLOT_RUNNING)
-                        usage_tell(keeper, done.slot);
+                if (done.generation == slot->generation && (slot->state == SLOT_WAITING || slot->state == SLOT_RUNNING))
                     slot_kill(slot, DIED_DONE);
-                }
             }
         }
         for (size_t i = 0; got > 0 && i < count; i++)
@@ -262,6 +258,8 @@ static void news_read(struct keeper *keeper)
         return;
     }
     keeper->front = fds[0];
+    for (uint32_t i = 0; i < keeper->plan->slots; i++)
+        keeper->slots[i].meters_given = false;
     if (front_watch(keeper) < 0)
         front_lose(keeper);
 }
@@ -293,7 +291,7 @@ static int slots_tend(struct keeper *keeper)
         if (slot->state == SLOT_RUNNING) {
             /* RLIMIT_CPU bounds each process; this their sum. */
             uint64_t used = look ? group_cpu_ns(keeper, slot) : 0;
-            uint64_t before = (slot->before.user_us + slot->before.system_us) * 1000;
+            uint64_t before = slot->before.time_us * 1000;
             if (used > before && used - before > slot->cpu_ms * NS_PER_MS)
                 slot_kill(slot, DIED_CPU);
             running = true;

@@ -23,7 +23,7 @@ void meters_open(struct keeper *keeper, uint32_t number)
 {
     int *meters = keeper->slots[number].meters;
     bool first = keeper->plan->cgroup_version == 1;
-    meters[METER_USER] = slot_open_file(keeper, number, GROUP_CPU, first ? "cpuacct.usage" : "cpu.stat", O_RDONLY);
+    meters[METER_TIME] = slot_open_file(keeper, number, GROUP_CPU, first ? "cpuacct.usage" : "cpu.stat", O_RDONLY);
     meters[METER_SYSTEM] = first ? slot_open_file(keeper, number, GROUP_CPU, "cpuacct.usage_sys", O_RDONLY) : -1;
     meters[METER_MEMORY] = slot_open_file(keeper, number, GROUP_MEMORY, first ? "memory.max_usage_in_bytes" : "memory.peak", O_RDWR);
     /* A peak that can't be set back is that of all runs so far: Linux 6.12 was the first to do that in v2. What is used at the end then
@@ -34,56 +34,18 @@ void meters_open(struct keeper *keeper, uint32_t number)
     }
 }
 
-static ssize_t text_read(int fd, char *text, size_t size)
-{
-    ssize_t got = fd < 0 ? -1 : pread(fd, text, size - 1, 0);
-    text[got > 0 ? got : 0] = '\0';
-    return got;
-}
-
-/* The number behind a name at the beginning of a line. */
-static uint64_t line_number(const char *text, const char *name)
-{
-    size_t length = strlen(name);
-    for (const char *line = text; line != NULL && *line != '\0'; line = strchr(line, '\n'), line += line != NULL)
-        if (strncmp(line, name, length) == 0 && line[length] == ' ')
-            return strtoull(line + length, NULL, 10);
-    return 0;
-}
-
 static uint32_t event_count(const struct keeper *keeper, uint32_t number, enum plan_group kind, const char *file, const char *name)
 {
     char text[512];
     OWN_FD fd = slot_open_file(keeper, number, kind, file, O_RDONLY);
-    return text_read(fd, text, sizeof text) > 0 ? (uint32_t)line_number(text, name) : 0;
+    return meter_text(fd, text, sizeof text) > 0 ? (uint32_t)meter_number(text, name) : 0;
 }
 
-static void events_read(const struct keeper *keeper, uint32_t number, struct run_usage *usage)
+static void events_read(const struct keeper *keeper, uint32_t number, uint32_t *ret_ooms, uint32_t *ret_forks_refused)
 {
     bool first = keeper->plan->cgroup_version == 1;
-    usage->ooms = event_count(keeper, number, GROUP_MEMORY, first ? "memory.oom_control" : "memory.events", "oom_kill");
-    usage->forks_refused = event_count(keeper, number, GROUP_PIDS, "pids.events", "max");
-}
-
-/* On v1 system time is part of `user_us`, which is the sum: since() below takes it apart. */
-static void meters_read(const struct keeper *keeper, uint32_t number, struct run_usage *ret_usage)
-{
-    const int *meters = keeper->slots[number].meters;
-    bool first = keeper->plan->cgroup_version == 1;
-    char text[1024];
-    *ret_usage = (struct run_usage) { 0 };
-    if (text_read(meters[METER_USER], text, sizeof text) > 0) {
-        ret_usage->known |= USAGE_CPU;
-        ret_usage->user_us = first ? strtoull(text, NULL, 10) / 1000 : line_number(text, "user_usec");
-        if (!first)
-            ret_usage->system_us = line_number(text, "system_usec");
-        else if (text_read(meters[METER_SYSTEM], text, sizeof text) > 0)
-            ret_usage->system_us = strtoull(text, NULL, 10) / 1000;
-    }
-    if (text_read(meters[METER_MEMORY], text, sizeof text) > 0) {
-        ret_usage->known |= USAGE_MEMORY;
-        ret_usage->memory_peak = strtoull(text, NULL, 10);
-    }
+    *ret_ooms = event_count(keeper, number, GROUP_MEMORY, first ? "memory.oom_control" : "memory.events", "oom_kill");
+    *ret_forks_refused = event_count(keeper, number, GROUP_PIDS, "pids.events", "max");
 }
 
 void usage_begin(struct keeper *keeper, uint32_t number)
@@ -91,45 +53,33 @@ void usage_begin(struct keeper *keeper, uint32_t number)
     struct slot *slot = &keeper->slots[number];
     if (slot->meters[METER_MEMORY] >= 0 && write(slot->meters[METER_MEMORY], "0", 1) < 0)
         errno = 0; /* memory.current isn't to be written to */
-    meters_read(keeper, number, &slot->before);
-    if (keeper->plan->cgroup_version == 1)
-        slot->before_system_us = slot->before.system_us, slot->before.system_us = 0;
+    meters_read(slot->meters, keeper->plan->cgroup_version, &slot->before);
     slot->of_worker = (struct run_usage) { 0 };
 }
 
 void events_begin(struct keeper *keeper, uint32_t number)
 {
-    events_read(keeper, number, &keeper->slots[number].before);
-}
-
-static uint64_t since(uint64_t now, uint64_t before)
-{
-    return now > before ? now - before : 0;
+    struct slot *slot = &keeper->slots[number];
+    events_read(keeper, number, &slot->ooms_before, &slot->forks_refused_before);
 }
 
 void usage_read(const struct keeper *keeper, uint32_t number, struct run_usage *ret_usage)
 {
     const struct slot *slot = &keeper->slots[number];
-    meters_read(keeper, number, ret_usage);
-    events_read(keeper, number, ret_usage);
-    ret_usage->user_us = since(ret_usage->user_us, slot->before.user_us);
-    bool first = keeper->plan->cgroup_version == 1;
-    ret_usage->system_us = since(ret_usage->system_us, first ? slot->before_system_us : slot->before.system_us);
-    if (first) {
-        /* There the sum is exact, and its parts are counted in ticks of milliseconds. */
-        uint64_t sum = ret_usage->user_us;
-        ret_usage->system_us = ret_usage->system_us < sum ? ret_usage->system_us : sum;
-        ret_usage->user_us = sum - ret_usage->system_us;
+    struct meters now;
+    *ret_usage = slot->of_worker; /* without a group, what the zygote heard when it reaped the worker: its children count once waited for */
+    meters_read(slot->meters, keeper->plan->cgroup_version, &now);
+    if ((now.known & METERS_TIME) != 0) {
+        meters_since(&slot->before, &now, &ret_usage->user_us, &ret_usage->system_us);
+        ret_usage->known |= USAGE_CPU;
     }
-    ret_usage->ooms -= slot->before.ooms;
-    ret_usage->forks_refused -= slot->before.forks_refused;
-    /* Without a group, what the zygote heard when it reaped the worker, whose children count once they were waited for. */
-    if ((slot->of_worker.known & USAGE_CPU) != 0 && (ret_usage->known & USAGE_CPU) == 0) {
-        ret_usage->user_us = slot->of_worker.user_us;
-        ret_usage->system_us = slot->of_worker.system_us;
+    if ((now.known & METERS_MEMORY) != 0) {
+        ret_usage->memory_peak = now.memory_peak;
+        ret_usage->known |= USAGE_MEMORY;
     }
-    ret_usage->faults = slot->of_worker.faults;
-    ret_usage->known |= slot->of_worker.known;
+    events_read(keeper, number, &ret_usage->ooms, &ret_usage->forks_refused);
+    ret_usage->ooms -= slot->ooms_before;
+    ret_usage->forks_refused -= slot->forks_refused_before;
 }
 
 static int value_set(const struct keeper *keeper, uint32_t number, enum plan_group kind, const char *file, uint64_t value,

@@ -17,7 +17,9 @@ struct front_runtime {
     char isolation[16]; /* the level's name */
     char packages[512]; /* that are preloaded, and their versions, as members of a JSON object */
     uint32_t slots;
-    uint32_t notify; /* each worker's socket brings the listener of its filter */
+    uint32_t notify;         /* each worker's socket brings the listener of its filter */
+    uint32_t cgroup_version; /* of the files that come with READY */
+    uint32_t reserved;
 };
 
 struct front_plan {

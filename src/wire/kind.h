@@ -9,16 +9,15 @@
 #include <string.h>
 
 enum wire_kind {
-    WIRE_READY = 1,    /* keeper to front */
-    WIRE_TAKEN = 2,    /* front to keeper */
-    WIRE_DONE = 3,     /* front to keeper */
-    WIRE_DIED = 4,     /* keeper to front */
-    WIRE_FORK = 5,     /* keeper to zygote */
-    WIRE_EXITED = 6,   /* zygote to keeper */
-    WIRE_WARM = 7,     /* zygote to keeper */
-    WIRE_BORN = 8,     /* zygote to keeper */
-    WIRE_USED = 9,     /* keeper to front */
-    WIRE_LIMITED = 10, /* keeper to front */
+    WIRE_READY = 1,   /* keeper to front */
+    WIRE_TAKEN = 2,   /* front to keeper */
+    WIRE_DONE = 3,    /* front to keeper */
+    WIRE_DIED = 4,    /* keeper to front */
+    WIRE_FORK = 5,    /* keeper to zygote */
+    WIRE_EXITED = 6,  /* zygote to keeper */
+    WIRE_WARM = 7,    /* zygote to keeper */
+    WIRE_BORN = 8,    /* zygote to keeper */
+    WIRE_LIMITED = 9, /* keeper to front */
 };
 
 struct wire_bounds {

@@ -12,7 +12,7 @@ struct taken {
     /* What the request asks for, where that is less than what the keeper grants; 0: nothing less. */
     uint64_t memory_bytes;
     uint32_t cpu_ms, processes;
-    uint32_t wants_usage;   /* 1: DONE is to be answered by USED, and DIED to tell as well */
+    uint32_t wants_usage;   /* 1: DIED is to tell what was used */
     uint32_t wants_limited; /* 1: LIMITED is to tell when the limits hold, and the run waits for that */
 };
 static_assert(sizeof(struct taken) == 48, "no padding: it would carry our memory to another process");

@@ -1,4 +1,4 @@
-/* What a run has used, as the kernel counted it. Part of USED and DIED. */
+/* What a run has used, as the kernel counted it. Part of DIED. */
 #ifndef VIVARY_WIRE_USAGE_H
 #define VIVARY_WIRE_USAGE_H
 

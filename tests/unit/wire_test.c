@@ -30,7 +30,7 @@ static void a_message_of_the_right_kind_and_size_is_taken(void **state)
 static void a_message_that_is_shorter_or_longer_is_refused(void **state)
 {
     (void)state;
-    char bytes[64] = { 0 };
+    char bytes[128] = { 0 };
     struct taken taken = { WIRE_TAKEN, 0, 1, 0 };
     struct died died = { WIRE_DIED, 0, 1, DIED_DONE, 0 };
     memcpy(bytes, &taken, sizeof taken);
