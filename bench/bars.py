@@ -17,6 +17,7 @@ from scripts import RESULTS, SCRIPTS, environment
 IDLE, BURST, SLEEPERS, LARGE_MIB = 1000, 256, 64, 16
 OPEN_S = 4
 COUNT_RUNS = 40
+V1_RUNS = 200
 
 # name: (what, bar, stretch, whether more is better, unit)
 BARS = {
@@ -36,6 +37,9 @@ BARS = {
     "start": ("start to first answer, over python3 -c 'import numpy, pandas'", 1.3, 1.1, False, ""),
     "large": (f"a {LARGE_MIB} MiB result, from main()'s return to the last byte, over json.dumps of it", 2, 1.3, False, ""),
     "burst": (f"a burst of {BURST} at an idle service, over what the saturated rate needs", 1.2, None, False, ""),
+    "v1_trivial": ("p50 of the trivial script through /v1/run over through /execute", 1.1, None, False, ""),
+    "v1_stream": ("the same as a stream, to its last event", None, None, False, ""),
+    "v1_files": ("a run with a 1 MiB file in and out through /v1/run over the trivial script", None, None, False, ""),
     "sleepers": (f"{SLEEPERS} runs that sleep 1 s, at once, with {SLEEPERS} slots", 1.5, None, False, "s"),
 }
 
@@ -194,6 +198,31 @@ def main():
 """
 
 
+def v1_times(port, count):
+    """Medians of seconds: the trivial script through /execute, through /v1/run, as a stream, and with a file of 1 MiB in and out; one after the other."""
+    file = {"path": "in.txt", "content": "x" * (1 << 20)}
+    bodies = {
+        "execute": ("/execute", {"script": SCRIPTS["trivial"]}),
+        "run": ("/v1/run", {"code": SCRIPTS["trivial"]}),
+        "stream": ("/v1/run", {"code": SCRIPTS["trivial"], "stream": True}),
+        "files": ("/v1/run", {"code": "def main():\n    open('out.txt', 'w').write(open('in.txt').read())\n    return {'ok': 1}", "files": [file]}),
+    }
+    texts = {name: (path, json.dumps(body)) for name, (path, body) in bodies.items()}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    times = {name: [] for name in bodies}
+    for _ in range(count):
+        for name, (path, text) in texts.items():
+            begun = time.perf_counter()
+            connection.request("POST", path, text, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            got = answer.read()
+            times[name].append(time.perf_counter() - begun)
+            if answer.status != 200 or b'"ok": 1' not in got or (name == "files" and len(got) < 1 << 20):
+                raise RuntimeError(f"{name} was answered {answer.status} {got[:200]!r}")
+    connection.close()
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
 def large_over_dumps(port):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("POST", "/execute", json.dumps({"script": LARGE}))
@@ -220,6 +249,10 @@ def round_measure(add, service, start, given, rate, latency):
     change, memory = idle_connections(service, latency)
     add("idle_p50", change)
     add("idle_memory", memory)
+    times = v1_times(service.port, V1_RUNS)
+    add("v1_trivial", times["run"] / times["execute"])
+    add("v1_stream", times["stream"] / times["execute"])
+    add("v1_files", times["files"] / times["execute"])
     time.sleep(1)
     add("burst", at_once(service.port, SCRIPTS["trivial"], BURST) / (BURST / rate))
     add("private", statistics.median(private_of(pid) for pid in roles(service.process.pid)["workers"]))
@@ -249,9 +282,12 @@ def judge(values):
     rows, missed = [], []
     for name, (what, bar, stretch, more, unit) in BARS.items():
         if name not in values:
-            rows.append([what, "not measured", str(bar), "", ""])
+            rows.append([what, "not measured", str(bar or ""), "", ""])
             continue
         middle, least, most = statistics.median(values[name]), min(values[name]), max(values[name])
+        if bar is None:  # for the eye
+            rows.append([what, f"{middle:.2f} ({least:.2f}..{most:.2f}) {unit}".strip(), "", "", ""])
+            continue
         met = middle >= bar if more else middle <= bar
         best = most if more else least
         beyond = not (best >= bar if more else best <= bar)
