@@ -18,5 +18,6 @@ COPY --from=build /out/usr/ /usr/
 RUN mkdir -p /app /run/vivary && rm -rf /tmp && ln -s /proc/self/fd/1000 /tmp && ln -s /proc/self/fd/1001 /runtime
 ENV VIVARY_HOST=0.0.0.0 VIVARY_SHARE=/app TMPDIR=/var/tmp
 EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s CMD ["/usr/bin/vivary", "health"]
 ENTRYPOINT ["/usr/bin/vivary"]
 CMD ["serve"]

@@ -1,4 +1,5 @@
 #include "cli/doctor.h"
+#include "cli/health.h"
 #include "cli/key.h"
 #include "cli/run.h"
 #include "cli/serve.h"
@@ -14,6 +15,7 @@ static const char HELP[] =
     "             [OPTION]...              runs one script in a cell; - is standard input; --json prints the answer of POST /v1/run\n"
     "  vivary doctor [OPTION]...           what this host offers, what is missing, and what would fix it\n"
     "  vivary doctor --attack [OPTION]...  attacks this installation from inside a cell, and says what stopped each\n"
+    "  vivary health [OPTION]...           asks the service that listens there whether it answers\n"
     "  vivary key new NAME                 makes an API key: its token, and its line for the file of keys\n"
     "  vivary --version\n";
 
@@ -22,7 +24,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } COMMANDS[] = { { "serve", serve_main }, { "run", run_main }, { "doctor", doctor_main }, { "key", key_command } };
+    } COMMANDS[] = {
+        { "serve", serve_main }, { "run", run_main }, { "doctor", doctor_main }, { "key", key_command }, { "health", health_main }
+    };
     const char *name = argc > 1 ? argv[1] : "";
     for (size_t i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++)
         if (strcmp(name, COMMANDS[i].name) == 0)

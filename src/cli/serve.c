@@ -7,6 +7,7 @@
 #include "base/passing.h"
 #include "cli/launch.h"
 #include "cli/level.h"
+#include "cli/manager.h"
 #include "settings/address.h"
 #include "settings/option.h"
 #include "wire/front_plan.h"
@@ -37,6 +38,8 @@ struct supervisor {
     bool ready[RUNTIMES_MAX]; /* its first worker waits */
     int signals;
     bool announced, stopping;
+    bool adopted; /* the sockets are a service manager's */
+    uint32_t watchdog_ms;
 };
 
 static void announce(struct supervisor *supervisor)
@@ -60,6 +63,7 @@ static void announce(struct supervisor *supervisor)
            level_name(&launch->plan), layers, unbounded[0] != '\0' ? "; not bounded: " : "", unbounded, curl);
     fflush(stdout);
     supervisor->announced = true;
+    manager_tell("READY=1");
 }
 
 /* Takes the keys as the file has them now. One that is wrong changes nothing. */
@@ -171,9 +175,33 @@ static void all_stop(struct supervisor *supervisor, int grace_ms)
     supervisor->front = 0;
 }
 
+/* Sockets that a service manager opened take the place of `listen`: it keeps them while this process is replaced, so nobody is refused. */
+static int listeners_adopt(struct supervisor *supervisor, uint32_t count)
+{
+    struct settings *settings = &supervisor->launches[0].settings;
+    char error[256];
+    if (count > SETTINGS_LISTEN_MAX) {
+        fprintf(stderr, "vivary: at most %d sockets are taken from a service manager, and there are %u\n", SETTINGS_LISTEN_MAX, count);
+        return 1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        supervisor->listeners[i] = (int)(3 + i);
+        if (address_adopt(supervisor->listeners[i], supervisor->shown[i], sizeof supervisor->shown[i], error) < 0) {
+            fprintf(stderr, "vivary: %s\n", error);
+            return 1;
+        }
+    }
+    settings->listen_count = count;
+    supervisor->adopted = true;
+    return 0;
+}
+
 static int listeners_open(struct supervisor *supervisor)
 {
     struct settings *settings = &supervisor->launches[0].settings;
+    uint32_t given = manager_sockets();
+    if (given > 0)
+        return listeners_adopt(supervisor, given);
     for (uint32_t i = 0; i < settings->listen_count; i++) {
         char error[256];
         if (address_listen(settings->listen[i], &supervisor->listeners[i], supervisor->shown[i], sizeof supervisor->shown[i], error) < 0) {
@@ -223,8 +251,10 @@ static int supervise(struct supervisor *supervisor)
         for (uint32_t i = 0; i < supervisor->runtimes; i++)
             watched[1 + i] =
                 (struct pollfd) { .fd = supervisor->announced || supervisor->ready[i] ? -1 : supervisor->news[i], .events = POLLIN };
-        if (poll(watched, 1 + supervisor->runtimes, -1) < 0 && errno != EINTR)
+        if (poll(watched, 1 + supervisor->runtimes, supervisor->watchdog_ms > 0 ? (int)supervisor->watchdog_ms : -1) < 0 && errno != EINTR)
             return 1;
+        if (supervisor->watchdog_ms > 0)
+            manager_tell("WATCHDOG=1");
         keepers_hear(supervisor, watched + 1);
         struct signalfd_siginfo signal;
         while (read(supervisor->signals, &signal, sizeof signal) == sizeof signal) {
@@ -262,6 +292,7 @@ static int supervise(struct supervisor *supervisor)
         }
         usleep(restarts > 1 ? RESTART_MS * 1000 : 0);
     }
+    manager_tell("STOPPING=1");
     all_stop(supervisor, (int)supervisor->launches[0].settings.deadline_ms + STOP_GRACE_MS);
     return 0;
 }
@@ -310,11 +341,12 @@ int serve_main(int argc, char **argv)
         launch_front_plan(supervisor.launches, supervisor.runtimes, &supervisor.front_plan) != 0)
         return 1;
     open_warn(&supervisor);
+    supervisor.watchdog_ms = manager_watchdog_ms();
     int status = supervise(&supervisor);
     if (supervisor.keepers[0] != 0 || supervisor.front != 0)
         all_stop(&supervisor, 0);
     for (uint32_t i = 0; i < launch->settings.listen_count; i++)
-        if (strncmp(supervisor.shown[i], "unix:", 5) == 0)
+        if (strncmp(supervisor.shown[i], "unix:", 5) == 0 && !supervisor.adopted)
             unlink(supervisor.shown[i] + 5);
     return status;
 }

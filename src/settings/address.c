@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,8 +88,10 @@ static void address_show(int fd, const char *text, char *to, size_t size)
     union address address = { 0 };
     socklen_t length = sizeof address;
     char number[INET6_ADDRSTRLEN] = "";
-    if (getsockname(fd, &address.any, &length) < 0 || address.any.sa_family == AF_UNIX)
+    if (getsockname(fd, &address.any, &length) < 0 || (address.any.sa_family == AF_UNIX && address.local.sun_path[0] == '\0'))
         snprintf(to, size, "%s", text);
+    else if (address.any.sa_family == AF_UNIX)
+        snprintf(to, size, "unix:%.107s", address.local.sun_path);
     else if (address.any.sa_family == AF_INET)
         snprintf(to, size, "%s:%u", inet_ntop(AF_INET, &address.v4.sin_addr, number, sizeof number), ntohs(address.v4.sin_port));
     else
@@ -114,6 +117,43 @@ int address_listen(const char *text, int *ret_fd, char *ret_shown, size_t shown_
     if (bind(fd, &address.any, length) < 0 || listen(fd, BACKLOG) < 0)
         return address_fail(error, text, strerror(errno));
     address_show(fd, text, ret_shown, shown_size);
+    *ret_fd = fd_take(&fd);
+    return 0;
+}
+
+int address_adopt(int fd, char *ret_shown, size_t shown_size, char error[static 256])
+{
+    int listens = 0, type = 0;
+    socklen_t size = sizeof listens;
+    char name[32];
+    snprintf(name, sizeof name, "descriptor %d", fd);
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+        return address_fail(error, name, strerror(errno));
+    if (!listens || type != SOCK_STREAM)
+        return address_fail(error, name, "it isn't a listening stream socket");
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+        return address_fail(error, name, strerror(errno));
+    address_show(fd, name, ret_shown, shown_size);
+    return 0;
+}
+
+int address_connect(const char *text, unsigned ms, int *ret_fd, char error[static 256])
+{
+    union address address = { 0 };
+    socklen_t length = 0;
+    if (address_parse(text, &address, &length, error) < 0)
+        return -1;
+    if (address.any.sa_family == AF_INET && address.v4.sin_addr.s_addr == htonl(INADDR_ANY))
+        address.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (address.any.sa_family == AF_INET6 && memcmp(&address.v6.sin6_addr, &in6addr_any, sizeof in6addr_any) == 0)
+        address.v6.sin6_addr = in6addr_loopback;
+    OWN_FD fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct timeval patience = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0 || connect(fd, &address.any, length) < 0) {
+        snprintf(error, 256, "can't connect to '%.100s': %s", text, strerror(errno));
+        return -1;
+    }
     *ret_fd = fd_take(&fd);
     return 0;
 }
