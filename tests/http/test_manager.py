@@ -1,6 +1,7 @@
 """What a service manager and a container's health check need: sockets handed on, words when it is ready, `vivary health`."""
 
 import concurrent.futures
+import fcntl
 import http.client
 import json
 import os
@@ -12,7 +13,13 @@ import unittest
 
 from service import BINARY, OK, environment
 
-START_S = 60
+START_S = 20
+HIGH = 50  # above all that this process has open
+
+
+def given(fd):
+    """A command that has this descriptor as its third, and a pid that the environment names."""
+    return ["bash", "-c", f'exec 3<&{fd} {fd}<&-; export LISTEN_PID=$$; exec "$0" serve --preload ""', BINARY]
 
 
 class Manager:
@@ -21,6 +28,7 @@ class Manager:
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
+        self.high = fcntl.fcntl(self.listener.fileno(), fcntl.F_DUPFD, HIGH)
         self.folder = tempfile.TemporaryDirectory()
         self.words = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.words.bind(os.path.join(self.folder.name, "notify"))
@@ -29,9 +37,8 @@ class Manager:
 
     def start(self, **variables):
         """The shell takes the pid that is named, and becomes the service."""
-        command = ["bash", "-c", f'exec 3<&{self.listener.fileno()} {self.listener.fileno()}<&-; export LISTEN_PID=$$; exec "$0" serve --preload ""', BINARY]
-        self.process = subprocess.Popen(command, env=environment(LISTEN_FDS="1", NOTIFY_SOCKET=self.words.getsockname(), **variables),
-                                        pass_fds=(self.listener.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(given(self.high), env=environment(LISTEN_FDS="1", NOTIFY_SOCKET=self.words.getsockname(), **variables),
+                                        pass_fds=(self.high,), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def hear(self, word):
         while self.words.recv(200) != word:
@@ -48,6 +55,7 @@ class Manager:
         self.stop()
         self.words.close()
         self.listener.close()
+        os.close(self.high)
         self.folder.cleanup()
 
     def ask(self):
@@ -97,8 +105,9 @@ class ManagerTest(unittest.TestCase):
     def test_what_is_no_listening_socket_is_refused(self):
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            command = ["bash", "-c", f'exec 3<&{theirs.fileno()}; export LISTEN_PID=$$; exec "$0" serve --preload ""', BINARY]
-            done = subprocess.run(command, env=environment(LISTEN_FDS="1"), pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            high = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD, HIGH)
+            self.addCleanup(os.close, high)
+            done = subprocess.run(given(high), env=environment(LISTEN_FDS="1"), pass_fds=(high,), stdin=subprocess.DEVNULL, capture_output=True, text=True,
                                   timeout=START_S, check=False)
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn("it isn't a listening stream socket", done.stderr)
