@@ -19,7 +19,7 @@ static struct {
 
 void log_start(const char *process)
 {
-    const char *format = getenv("VIVARY_LOG_FORMAT");
+    const char *format = getenv("LOG_OF_VIVARY");
     log_state.process = process;
     log_state.json = format != NULL && strcmp(format, "json") == 0;
     log_state.quiet = format != NULL && strcmp(format, "quiet") == 0;

@@ -1,5 +1,5 @@
 /* The service's log: one line per event on stderr, `level=… event=… key=value…`, or the same as JSON where the environment has
- * VIVARY_LOG_FORMAT=json; with `quiet` there, lines of level info are left out. A value has no white space. */
+ * LOG_OF_VIVARY=json; with `quiet` there, lines of level info are left out. A value has no white space. */
 #ifndef VIVARY_BASE_LOG_H
 #define VIVARY_BASE_LOG_H
 

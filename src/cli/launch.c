@@ -143,7 +143,8 @@ static int plan_make(struct launch *launch)
     uint32_t random;
     if (getrandom(&random, sizeof random, 0) != sizeof random)
         return errno_fail("getrandom", "uid");
-    launch->uid_range = launch->number == 0 ? random % UID_RANGES : (launch->uid_range + launch->number) % UID_RANGES;
+    bool chosen = launch->number > 0 || launch->uid_range > 0;
+    launch->uid_range = (chosen ? launch->uid_range + launch->number : random) % UID_RANGES;
     plan->uid_base = UID_BASE_LEAST + launch->uid_range * UID_RANGE;
     if (launch_folders(launch) != 0 || share_resolve(plan, s->share) != 0 || level_choose(launch) != 0)
         return 1;
@@ -237,7 +238,7 @@ int launch_prepare(struct launch *launch)
                 launch->python.executable, launch->python.missing);
         return 1;
     }
-    if (launch->number == 0) /* else it is as for the first */
+    if (launch->host.kernel[0] == '\0') /* else it is as for the first */
         level_probe(&launch->settings, &launch->host);
     return plan_make(launch) || plan_write(launch);
 }

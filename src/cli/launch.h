@@ -13,8 +13,9 @@
 /* A runtime: an interpreter, and all that a keeper of it needs. */
 struct launch {
     char name[32];
-    uint32_t number;    /* among the runtimes; the first is 0 */
-    uint32_t uid_range; /* of the first, for the others to be beside */
+    uint32_t number;     /* among the runtimes; the first is 0 */
+    uint32_t generation; /* 0 or 1: of generation.h */
+    uint32_t uid_range;  /* of the first, for the others to be beside; 0: not chosen yet */
     struct settings settings;
     bool alone; /* one run, without a front */
     struct host host;

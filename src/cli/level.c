@@ -123,8 +123,8 @@ static void groups_choose(struct launch *launch)
     for (int kind = 0; kind < GROUP_KINDS && plan->cgroup_version != 0; kind++) {
         char parent[PLAN_PATH_MAX];
         if (cgroup_find(launch->host.cgroup_version, NAMES[kind], parent, sizeof parent) == 0)
-            snprintf(plan->group[kind], sizeof plan->group[kind], "%.900s/vivary-%d%s%s", parent, (int)getpid(),
-                     launch->number > 0 ? "-" : "", launch->number > 0 ? launch->name : "");
+            snprintf(plan->group[kind], sizeof plan->group[kind], "%.900s/vivary-%d%s%s%s", parent, (int)getpid(),
+                     launch->generation > 0 ? "-b" : "", launch->number > 0 ? "-" : "", launch->number > 0 ? launch->name : "");
     }
 }
 

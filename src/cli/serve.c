@@ -5,7 +5,7 @@
 #include "base/descriptor.h"
 #include "base/log.h"
 #include "base/passing.h"
-#include "cli/launch.h"
+#include "cli/generation.h"
 #include "cli/level.h"
 #include "cli/manager.h"
 #include "settings/address.h"
@@ -24,18 +24,19 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { RESTART_MS = 100, RESTARTS_MAX = 50, STEADY_MS = 10000, STOP_GRACE_MS = 2000, KEEPER_STOP_MS = 6000 };
+enum { RESTART_MS = 100, RESTARTS_MAX = 50, STEADY_MS = 10000, STOP_GRACE_MS = 2000 };
 
 struct supervisor {
-    struct launch launches[RUNTIMES_MAX]; /* the first has the settings of all */
-    uint32_t runtimes;
-    int front_plan;
+    struct generation generations[2];
+    struct generation *now;  /* it serves */
+    struct generation *next; /* it gets ready to; NULL: there is none */
+    struct generation *past; /* it finishes what it has begun; NULL: there is none */
+    uint64_t past_by_ns;     /* and by then it is ended */
+    int argc;
+    char **argv; /* of the command: with them settings are read again */
     int listeners[SETTINGS_LISTEN_MAX];
     char shown[SETTINGS_LISTEN_MAX][SETTINGS_PATH_MAX + 16];
-    pid_t keepers[RUNTIMES_MAX], front;
-    int keys; /* a memory file, as they were last right; -1: none are asked for */
-    int news[RUNTIMES_MAX], front_news;
-    bool ready[RUNTIMES_MAX]; /* its first worker waits */
+    uint32_t listener_count;
     int signals;
     bool announced, stopping;
     bool adopted; /* the sockets are a service manager's */
@@ -44,7 +45,7 @@ struct supervisor {
 
 static void announce(struct supervisor *supervisor)
 {
-    const struct launch *launch = &supervisor->launches[0];
+    const struct launch *launch = &supervisor->now->launches[0];
     const char *shown = supervisor->shown[0];
     char address[SETTINGS_PATH_MAX + 64], curl[SETTINGS_PATH_MAX + 64];
     if (strncmp(shown, "unix:", 5) == 0) {
@@ -66,119 +67,10 @@ static void announce(struct supervisor *supervisor)
     manager_tell("READY=1");
 }
 
-/* Takes the keys as the file has them now. One that is wrong changes nothing. */
-static int keys_read(struct supervisor *supervisor)
-{
-    int file = -1;
-    if (launch_keys(&supervisor->launches[0], &file) != 0)
-        return 1;
-    fd_close(&supervisor->keys);
-    supervisor->keys = file;
-    return 0;
-}
-
-static int keys_send(const struct supervisor *supervisor)
-{
-    return supervisor->keys >= 0 && passing_send(supervisor->front_news, "K", 1, &supervisor->keys, 1) < 0;
-}
-
-/* `keepers`: the front's ends of their sockets, which it has then alone. */
-static int front_launch(struct supervisor *supervisor, int keepers[static RUNTIMES_MAX])
-{
-    for (uint32_t i = 0; i < supervisor->runtimes; i++) {
-        char name[32], pid[16];
-        snprintf(name, sizeof name, "VIVARY_KEEPER_PID_%u", i);
-        snprintf(pid, sizeof pid, "%d", (int)supervisor->keepers[i]);
-        setenv(name, pid, 1); /* the front tells how much memory it has */
-    }
-    fd_close(&supervisor->front_news);
-    int r = launch_front(&supervisor->launches[0], supervisor->front_plan, keepers, supervisor->runtimes, supervisor->listeners,
-                         supervisor->launches[0].settings.listen_count, &supervisor->front, &supervisor->front_news);
-    for (uint32_t i = 0; i < supervisor->runtimes; i++)
-        fd_close(&keepers[i]);
-    return r != 0 || keys_send(supervisor) != 0;
-}
-
-static int all_start(struct supervisor *supervisor)
-{
-    int keepers[RUNTIMES_MAX], r = 0;
-    memset(keepers, -1, sizeof keepers);
-    for (uint32_t i = 0; i < supervisor->runtimes && r == 0; i++) {
-        supervisor->ready[i] = false;
-        r = launch_keeper(&supervisor->launches[i], &supervisor->keepers[i], &keepers[i], &supervisor->news[i]);
-    }
-    if (r == 0)
-        return front_launch(supervisor, keepers);
-    for (uint32_t i = 0; i < supervisor->runtimes; i++)
-        fd_close(&keepers[i]);
-    return r;
-}
-
-/* Another front for the keepers that there are: their zygotes stay warm, so this takes no longer than a front's start. */
-static int front_start(struct supervisor *supervisor)
-{
-    int keepers[RUNTIMES_MAX];
-    memset(keepers, -1, sizeof keepers);
-    for (uint32_t i = 0; i < supervisor->runtimes; i++) {
-        int sockets[2];
-        bool made = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0;
-        OWN_FD of_keeper = made ? sockets[1] : -1;
-        keepers[i] = made ? sockets[0] : -1;
-        if (made && passing_send(supervisor->news[i], "F", 1, &of_keeper, 1) == 0)
-            continue;
-        for (uint32_t given = 0; given <= i; given++)
-            fd_close(&keepers[given]);
-        return 1;
-    }
-    return front_launch(supervisor, keepers);
-}
-
-/* Waits until `pid` is reaped, at most so long; then kills it. */
-static int child_wait(struct supervisor *supervisor, pid_t pid, int ms)
-{
-    uint64_t end = clock_ns() + (uint64_t)ms * NS_PER_MS;
-    int status = 0;
-    for (;;) {
-        pid_t got = waitpid(pid, &status, WNOHANG);
-        if (got != 0)
-            return status;
-        uint64_t now = clock_ns();
-        if (now >= end) {
-            kill(pid, SIGKILL);
-            waitpid(pid, &status, 0);
-            return status;
-        }
-        struct pollfd watched = { .fd = supervisor->signals, .events = POLLIN };
-        struct signalfd_siginfo signal;
-        if (poll(&watched, 1, 20) > 0 && read(supervisor->signals, &signal, sizeof signal) > 0)
-            continue; /* SIGCHLD, mostly */
-    }
-}
-
-/* Ends what is left, the front first: it finishes the runs in flight while the keepers still live. */
-static void all_stop(struct supervisor *supervisor, int grace_ms)
-{
-    if (supervisor->front > 0) {
-        kill(supervisor->front, grace_ms > 0 ? SIGTERM : SIGKILL);
-        child_wait(supervisor, supervisor->front, grace_ms);
-    }
-    for (uint32_t i = 0; i < supervisor->runtimes; i++)
-        if (supervisor->keepers[i] > 0)
-            kill(supervisor->keepers[i], SIGTERM);
-    for (uint32_t i = 0; i < supervisor->runtimes; i++) {
-        if (supervisor->keepers[i] > 0)
-            child_wait(supervisor, supervisor->keepers[i], KEEPER_STOP_MS);
-        supervisor->keepers[i] = 0;
-        fd_close(&supervisor->news[i]);
-        launch_clear(&supervisor->launches[i]);
-    }
-    supervisor->front = 0;
-}
-
 /* Sockets that a service manager opened take the place of `listen`: it keeps them while this process is replaced, so nobody is refused. */
 static int listeners_adopt(struct supervisor *supervisor, uint32_t count)
 {
-    struct settings *settings = &supervisor->launches[0].settings;
+    struct settings *settings = &supervisor->now->launches[0].settings;
     char error[256];
     if (count > SETTINGS_LISTEN_MAX) {
         fprintf(stderr, "vivary: at most %d sockets are taken from a service manager, and there are %u\n", SETTINGS_LISTEN_MAX, count);
@@ -191,17 +83,18 @@ static int listeners_adopt(struct supervisor *supervisor, uint32_t count)
             return 1;
         }
     }
-    settings->listen_count = count;
+    settings->listen_count = supervisor->listener_count = count;
     supervisor->adopted = true;
     return 0;
 }
 
 static int listeners_open(struct supervisor *supervisor)
 {
-    struct settings *settings = &supervisor->launches[0].settings;
+    struct settings *settings = &supervisor->now->launches[0].settings;
     uint32_t given = manager_sockets();
     if (given > 0)
         return listeners_adopt(supervisor, given);
+    supervisor->listener_count = settings->listen_count;
     for (uint32_t i = 0; i < settings->listen_count; i++) {
         char error[256];
         if (address_listen(settings->listen[i], &supervisor->listeners[i], supervisor->shown[i], sizeof supervisor->shown[i], error) < 0) {
@@ -212,29 +105,128 @@ static int listeners_open(struct supervisor *supervisor)
     return 0;
 }
 
-static pid_t *keeper_of(struct supervisor *supervisor, pid_t pid)
+/* Each keeper says once that its first worker waits. */
+static void keepers_hear(struct generation *generation, const struct pollfd *watched)
 {
-    for (uint32_t i = 0; i < supervisor->runtimes; i++)
-        if (supervisor->keepers[i] == pid)
-            return &supervisor->keepers[i];
-    return NULL;
+    char word;
+    for (uint32_t i = 0; i < generation->runtimes; i++)
+        if (watched[i].fd >= 0 && watched[i].revents != 0) {
+            generation->ready[i] = read(generation->news[i], &word, 1) == 1;
+            if (!generation->ready[i])
+                fd_close(&generation->news[i]); /* the keeper's end follows as SIGCHLD */
+        }
 }
 
-/* Each says once that its first worker waits; when all have, the service is there. */
-static void keepers_hear(struct supervisor *supervisor, const struct pollfd *watched)
+static uint32_t keepers_watch(const struct generation *generation, struct pollfd *watched)
 {
-    bool all = true;
-    char word;
-    for (uint32_t i = 0; i < supervisor->runtimes; i++) {
-        if (watched[i].fd >= 0 && watched[i].revents != 0) {
-            supervisor->ready[i] = read(supervisor->news[i], &word, 1) == 1;
-            if (!supervisor->ready[i])
-                fd_close(&supervisor->news[i]); /* the keeper's end follows as SIGCHLD */
-        }
-        all &= supervisor->ready[i];
+    for (uint32_t i = 0; i < generation->runtimes; i++)
+        watched[i] = (struct pollfd) { .fd = generation->ready[i] ? -1 : generation->news[i], .events = POLLIN };
+    return generation->runtimes;
+}
+
+static void next_drop(struct supervisor *supervisor, const char *why)
+{
+    log_line("error", "reload", "kept=before why=%s", why);
+    generation_stop(supervisor->next, 0, supervisor->signals);
+    generation_free(supervisor->next);
+    supervisor->next = NULL;
+}
+
+/* Settings are read again. Other keys are taken at once. Else a second generation gets ready beside the one that serves, on the same
+ * sockets; what is wrong with it changes nothing. */
+static void settings_reload(struct supervisor *supervisor)
+{
+    struct generation *other = &supervisor->generations[supervisor->now == supervisor->generations];
+    struct settings *before = &supervisor->now->launches[0].settings, *settings = &other->launches[0].settings;
+    if (supervisor->next != NULL || supervisor->past != NULL) {
+        log_line("warning", "reload", "kept=before why=another_reload_goes_on");
+        return;
     }
-    if (all && !supervisor->announced)
-        announce(supervisor);
+    generation_clear(other, (uint32_t)(other - supervisor->generations));
+    char error[OPTION_ERROR_MAX];
+    if (settings_read(settings, supervisor->argc, supervisor->argv, error) != 0) {
+        fprintf(stderr, "vivary: %s\n", error);
+        log_line("error", "reload", "kept=before why=settings");
+        return;
+    }
+    bool moved = settings->listen_count != before->listen_count || memcmp(settings->listen, before->listen, sizeof settings->listen) != 0;
+    if (moved && !supervisor->adopted)
+        log_line("warning", "reload", "kept=listen why=sockets_stay_until_a_restart");
+    settings->listen_count = before->listen_count; /* a service manager's may be more, or fewer */
+    memcpy(settings->listen, before->listen, sizeof settings->listen);
+    if (memcmp(settings, before, sizeof *settings) == 0) {
+        log_line(generation_keys(supervisor->now) == 0 ? "notice" : "error", "reload", "keys=%.200s", settings->keys);
+        return;
+    }
+    supervisor->next = other;
+    other->launches[0].host = supervisor->now->launches[0].host; /* it is the same, and may have been entered: host_enter_user */
+    other->launches[0].uid_range = supervisor->now->launches[0].uid_range + RUNTIMES_MAX;
+    setenv("LOG_OF_VIVARY", settings->log_format, 1);
+    if (generation_prepare(other) != 0 || generation_start(other, supervisor->listeners) != 0)
+        next_drop(supervisor, "it_can't_start");
+}
+
+/* The next generation has a worker for each runtime: it serves from now on, and the one before takes nothing new. */
+static void generations_turn(struct supervisor *supervisor)
+{
+    supervisor->past = supervisor->now;
+    supervisor->now = supervisor->next;
+    supervisor->next = NULL;
+    supervisor->past_by_ns = clock_ns() + (supervisor->past->launches[0].settings.deadline_ms + STOP_GRACE_MS) * NS_PER_MS;
+    if (supervisor->past->front > 0)
+        kill(supervisor->past->front, SIGTERM);
+    log_start("vivary");
+    log_line("notice", "reload", "settings=taken");
+}
+
+/* What the past generation had begun is done, or it has had its time. */
+static void past_settle(struct supervisor *supervisor)
+{
+    if (supervisor->past->front > 0 && clock_ns() < supervisor->past_by_ns)
+        return;
+    generation_stop(supervisor->past, 0, supervisor->signals);
+    generation_free(supervisor->past);
+    supervisor->past = NULL;
+}
+
+static void signals_read(struct supervisor *supervisor)
+{
+    struct signalfd_siginfo signal;
+    bool reload = false;
+    while (read(supervisor->signals, &signal, sizeof signal) == sizeof signal) {
+        supervisor->stopping |= signal.ssi_signo != SIGCHLD && signal.ssi_signo != SIGHUP;
+        reload |= signal.ssi_signo == SIGHUP;
+    }
+    if (reload && !supervisor->stopping && supervisor->announced)
+        settings_reload(supervisor);
+}
+
+/* Reaps. True when a part of the generation that serves is lost; *ret_keeper: a keeper. */
+static bool children_reap(struct supervisor *supervisor, bool *ret_keeper)
+{
+    int status;
+    pid_t pid;
+    bool lost = false, keeper;
+    *ret_keeper = false;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (generation_lose(supervisor->now, pid, &keeper)) {
+            lost = true;
+            *ret_keeper |= keeper;
+            if (!supervisor->stopping)
+                log_line("error", keeper ? "keeper_ended" : "front_ended", "status=%d", status);
+        } else if (supervisor->next != NULL && generation_lose(supervisor->next, pid, &keeper)) {
+            next_drop(supervisor, keeper ? "keeper_ended" : "front_ended");
+        } else if (supervisor->past != NULL) {
+            generation_lose(supervisor->past, pid, &keeper);
+        }
+    }
+    return lost;
+}
+
+static int poll_ms(const struct supervisor *supervisor)
+{
+    int ms = supervisor->watchdog_ms > 0 ? (int)supervisor->watchdog_ms : -1;
+    return supervisor->past != NULL && (ms < 0 || ms > 100) ? 100 : ms;
 }
 
 static int supervise(struct supervisor *supervisor)
@@ -242,47 +234,34 @@ static int supervise(struct supervisor *supervisor)
     uint64_t started = 0;
     unsigned restarts = 0;
     while (!supervisor->stopping) {
-        if (supervisor->keepers[0] == 0) {
+        if (supervisor->now->keepers[0] == 0) {
             started = clock_ns();
-            if (all_start(supervisor) != 0)
+            if (generation_start(supervisor->now, supervisor->listeners) != 0)
                 return 1;
         }
-        struct pollfd watched[1 + RUNTIMES_MAX] = { { .fd = supervisor->signals, .events = POLLIN } };
-        for (uint32_t i = 0; i < supervisor->runtimes; i++)
-            watched[1 + i] =
-                (struct pollfd) { .fd = supervisor->announced || supervisor->ready[i] ? -1 : supervisor->news[i], .events = POLLIN };
-        if (poll(watched, 1 + supervisor->runtimes, supervisor->watchdog_ms > 0 ? (int)supervisor->watchdog_ms : -1) < 0 && errno != EINTR)
+        struct pollfd watched[1 + 2 * RUNTIMES_MAX] = { { .fd = supervisor->signals, .events = POLLIN } };
+        uint32_t of_now = keepers_watch(supervisor->now, watched + 1);
+        uint32_t of_next = supervisor->next != NULL ? keepers_watch(supervisor->next, watched + 1 + of_now) : 0;
+        if (poll(watched, 1 + of_now + of_next, poll_ms(supervisor)) < 0 && errno != EINTR)
             return 1;
         if (supervisor->watchdog_ms > 0)
             manager_tell("WATCHDOG=1");
-        keepers_hear(supervisor, watched + 1);
-        struct signalfd_siginfo signal;
-        while (read(supervisor->signals, &signal, sizeof signal) == sizeof signal) {
-            supervisor->stopping |= signal.ssi_signo != SIGCHLD && signal.ssi_signo != SIGHUP;
-            if (signal.ssi_signo == SIGHUP)
-                log_line(keys_read(supervisor) == 0 && keys_send(supervisor) == 0 ? "notice" : "error", "reload", "keys=%.200s",
-                         supervisor->launches[0].settings.keys);
-        }
-
-        int status;
-        pid_t pid;
-        bool lost = false, keeper_lost = false;
-        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-            bool was_front = pid == supervisor->front;
-            pid_t *whose = was_front ? &supervisor->front : keeper_of(supervisor, pid);
-            if (whose == NULL)
-                continue;
-            *whose = 0;
-            lost = true;
-            keeper_lost |= !was_front;
-            if (!supervisor->stopping)
-                log_line("error", was_front ? "front_ended" : "keeper_ended", "status=%d", status);
-        }
+        keepers_hear(supervisor->now, watched + 1);
+        if (supervisor->next != NULL)
+            keepers_hear(supervisor->next, watched + 1 + of_now);
+        if (!supervisor->announced && generation_ready(supervisor->now))
+            announce(supervisor);
+        if (supervisor->next != NULL && generation_ready(supervisor->next))
+            generations_turn(supervisor);
+        signals_read(supervisor);
+        bool keeper_lost, lost = children_reap(supervisor, &keeper_lost);
+        if (supervisor->past != NULL)
+            past_settle(supervisor);
         if (!lost || supervisor->stopping)
             continue;
-        bool front_alone = supervisor->announced && supervisor->front == 0 && !keeper_lost;
-        if (!front_alone || front_start(supervisor) != 0)
-            all_stop(supervisor, 0);
+        bool front_alone = supervisor->announced && supervisor->now->front == 0 && !keeper_lost;
+        if (!front_alone || generation_front(supervisor->now, supervisor->listeners) != 0)
+            generation_stop(supervisor->now, 0, supervisor->signals);
         if (!supervisor->announced)
             return 1; /* it never worked: say so rather than try for ever. The keeper has logged why */
         restarts = clock_ns() - started > STEADY_MS * NS_PER_MS ? 0 : restarts + 1;
@@ -293,15 +272,15 @@ static int supervise(struct supervisor *supervisor)
         usleep(restarts > 1 ? RESTART_MS * 1000 : 0);
     }
     manager_tell("STOPPING=1");
-    all_stop(supervisor, (int)supervisor->launches[0].settings.deadline_ms + STOP_GRACE_MS);
+    generation_stop(supervisor->now, (int)supervisor->now->launches[0].settings.deadline_ms + STOP_GRACE_MS, supervisor->signals);
     return 0;
 }
 
 /* Without keys, an address beyond this machine serves whoever reaches it. */
 static void open_warn(const struct supervisor *supervisor)
 {
-    const struct settings *settings = &supervisor->launches[0].settings;
-    for (uint32_t i = 0; i < settings->listen_count && settings->keys[0] == '\0'; i++) {
+    const struct settings *settings = &supervisor->now->launches[0].settings;
+    for (uint32_t i = 0; i < supervisor->listener_count && settings->keys[0] == '\0'; i++) {
         const char *shown = supervisor->shown[i];
         if (strncmp(shown, "unix:", 5) != 0 && strncmp(shown, "127.", 4) != 0 && strncmp(shown, "[::1]", 5) != 0)
             log_line("warning", "open_to_everybody", "listen=%s mend=--keys", shown);
@@ -311,10 +290,11 @@ static void open_warn(const struct supervisor *supervisor)
 int serve_main(int argc, char **argv)
 {
     static struct supervisor supervisor; /* large, and one for the process */
-    struct launch *launch = &supervisor.launches[0];
-    supervisor.front_news = supervisor.front_plan = -1;
-    memset(supervisor.news, -1, sizeof supervisor.news);
-    snprintf(launch->name, sizeof launch->name, "default");
+    supervisor.now = &supervisor.generations[0];
+    supervisor.argc = argc;
+    supervisor.argv = argv;
+    generation_clear(supervisor.now, 0);
+    struct launch *launch = &supervisor.now->launches[0];
     int r = settings_from_arguments(&launch->settings, argc, argv);
     if (r != 0)
         return r < 0 ? 0 : r; /* --help was answered, or an error was printed */
@@ -331,21 +311,18 @@ int serve_main(int argc, char **argv)
         perror("vivary: signalfd");
         return 1;
     }
-    supervisor.keys = -1;
-    if (keys_read(&supervisor) != 0)
-        return 1;                                                /* the file is wrong: said before anything is started */
-    setenv("VIVARY_LOG_FORMAT", launch->settings.log_format, 1); /* for the processes that are started, too: log.h */
+    setenv("LOG_OF_VIVARY", launch->settings.log_format, 1); /* for the processes that are started, too: log.h */
     log_start("vivary");
-    if (listeners_open(&supervisor) != 0 || launch_prepare(launch) != 0 ||
-        launch_runtimes(supervisor.launches, &supervisor.runtimes) != 0 ||
-        launch_front_plan(supervisor.launches, supervisor.runtimes, &supervisor.front_plan) != 0)
+    if (listeners_open(&supervisor) != 0 || generation_prepare(supervisor.now) != 0)
         return 1;
     open_warn(&supervisor);
     supervisor.watchdog_ms = manager_watchdog_ms();
     int status = supervise(&supervisor);
-    if (supervisor.keepers[0] != 0 || supervisor.front != 0)
-        all_stop(&supervisor, 0);
-    for (uint32_t i = 0; i < launch->settings.listen_count; i++)
+    struct generation *all[] = { supervisor.now, supervisor.next, supervisor.past };
+    for (size_t i = 0; i < 3; i++)
+        if (all[i] != NULL && (all[i]->keepers[0] != 0 || all[i]->front != 0))
+            generation_stop(all[i], 0, supervisor.signals);
+    for (uint32_t i = 0; i < supervisor.listener_count; i++)
         if (strncmp(supervisor.shown[i], "unix:", 5) == 0 && !supervisor.adopted)
             unlink(supervisor.shown[i] + 5);
     return status;

@@ -427,7 +427,7 @@ int task_run(struct launch *launch, const struct task *task)
         complain(task->fetch_to, strerror(errno));
         return 1;
     }
-    setenv("VIVARY_LOG_FORMAT", "quiet", 1); /* of a service's log, what went wrong is of use here */
+    setenv("LOG_OF_VIVARY", "quiet", 1); /* of a service's log, what went wrong is of use here */
     launch->settings.listen_count = 1;
     snprintf(launch->name, sizeof launch->name, "default");
     struct sockaddr_un address;

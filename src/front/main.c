@@ -145,7 +145,7 @@ static void keys_receive(struct front *front)
 static int keeper_statm_open(uint32_t number)
 {
     char name[32], path[48];
-    snprintf(name, sizeof name, "VIVARY_KEEPER_PID_%u", number);
+    snprintf(name, sizeof name, "KEEPER_PID_%u", number);
     const char *keeper = getenv(name); /* of who started this process */
     if (keeper == NULL || strlen(keeper) > 10)
         return -1;

@@ -247,18 +247,11 @@ void options_help(FILE *to)
     fputs("\nWithout an address, the variable PORT gives the port on host.\n", to);
 }
 
-static int usage_fail(const char *error)
-{
-    fprintf(stderr, "vivary: %s\n\n", error);
-    options_help(stderr);
-    return 2;
-}
-
 enum { FLAG_CONFIG = 1000, FLAG_HELP };
 
 /* Goes through the arguments. They are read twice, since --config names what comes before them: with `ret_config` only that is taken,
  * without it all the rest. One reading for both: getopt_long takes shortened names, and --config may be another option's value. */
-static int arguments_read(struct settings *settings, int argc, char **argv, const char **ret_config)
+static int arguments_read(struct settings *settings, int argc, char **argv, const char **ret_config, char error[static OPTION_ERROR_MAX])
 {
     struct option flags[COUNT(OPTIONS) + 3] = { 0 };
     for (size_t i = 0; i < COUNT(OPTIONS); i++)
@@ -266,7 +259,6 @@ static int arguments_read(struct settings *settings, int argc, char **argv, cons
     flags[COUNT(OPTIONS)] = (struct option) { "config", required_argument, NULL, FLAG_CONFIG };
     flags[COUNT(OPTIONS) + 1] = (struct option) { "help", no_argument, NULL, FLAG_HELP };
     bool given[COUNT(OPTIONS)] = { false };
-    char error[OPTION_ERROR_MAX];
     optind = 0;
     opterr = 0;
     for (int found; (found = getopt_long(argc, argv, "+:h", flags, NULL)) != -1;) {
@@ -277,11 +269,11 @@ static int arguments_read(struct settings *settings, int argc, char **argv, cons
         if (found == '?' || found == ':') {
             /* Of a short option getopt has the letter; argv[optind - 1] is the one before it while more letters follow. */
             if (found == '?' && optopt > ' ' && optopt < 127)
-                snprintf(error, sizeof error, "there is no option '-%c'", optopt);
+                snprintf(error, (size_t)OPTION_ERROR_MAX, "there is no option '-%c'", optopt);
             else
-                snprintf(error, sizeof error, found == ':' ? "the option '%.60s' takes a value" : "there is no option '%.60s'",
+                snprintf(error, (size_t)OPTION_ERROR_MAX, found == ':' ? "the option '%.60s' takes a value" : "there is no option '%.60s'",
                          argv[optind - 1]);
-            return usage_fail(error);
+            return 2;
         }
         if (found == FLAG_CONFIG && ret_config != NULL)
             *ret_config = optarg;
@@ -292,11 +284,34 @@ static int arguments_read(struct settings *settings, int argc, char **argv, cons
             *list_of(settings, &OPTIONS[found - 1]).count = 0; /* in place of those given before */
         given[found - 1] = true;
         if (settings_set(settings, name, optarg, error) < 0)
-            return usage_fail(error);
+            return 2;
     }
     if (optind < argc) {
-        snprintf(error, sizeof error, "'%.60s' is not an option", argv[optind]);
-        return usage_fail(error);
+        snprintf(error, (size_t)OPTION_ERROR_MAX, "'%.60s' is not an option", argv[optind]);
+        return 2;
+    }
+    return 0;
+}
+
+int settings_read(struct settings *settings, int argc, char **argv, char error[static OPTION_ERROR_MAX])
+{
+    settings_default(settings);
+    const char *path = getenv("VIVARY_CONFIG");
+    int r = arguments_read(settings, argc, argv, &path, error);
+    if (r != 0)
+        return r;
+    if (path != NULL && settings_from_file(settings, path, error) < 0)
+        return 2;
+    if (settings_from_environment(settings, environ, error) < 0)
+        return 2;
+    r = arguments_read(settings, argc, argv, NULL, error);
+    if (r != 0)
+        return r;
+    if (settings->listen_count == 0) {
+        const char *port = getenv("PORT");
+        char address[128];
+        snprintf(address, sizeof address, "%s:%.40s", settings->host, port != NULL ? port : "8080");
+        return settings_set(settings, "listen", address, error) < 0 ? 2 : 0;
     }
     return 0;
 }
@@ -304,23 +319,10 @@ static int arguments_read(struct settings *settings, int argc, char **argv, cons
 int settings_from_arguments(struct settings *settings, int argc, char **argv)
 {
     char error[OPTION_ERROR_MAX];
-    settings_default(settings);
-    const char *path = getenv("VIVARY_CONFIG");
-    int r = arguments_read(settings, argc, argv, &path);
-    if (r != 0)
-        return r;
-    if (path != NULL && settings_from_file(settings, path, error) < 0)
-        return usage_fail(error);
-    if (settings_from_environment(settings, environ, error) < 0)
-        return usage_fail(error);
-    r = arguments_read(settings, argc, argv, NULL);
-    if (r != 0)
-        return r;
-    if (settings->listen_count == 0) {
-        const char *port = getenv("PORT");
-        char address[128];
-        snprintf(address, sizeof address, "%s:%.40s", settings->host, port != NULL ? port : "8080");
-        return settings_set(settings, "listen", address, error) < 0 ? usage_fail(error) : 0;
+    int r = settings_read(settings, argc, argv, error);
+    if (r > 0) {
+        fprintf(stderr, "vivary: %s\n\n", error);
+        options_help(stderr);
     }
-    return 0;
+    return r;
 }

@@ -22,6 +22,9 @@ int settings_from_environment(struct settings *settings, char **environment, cha
  * with the reason printed. */
 int settings_from_arguments(struct settings *settings, int argc, char **argv);
 
+/* The same without printing what is wrong: 2 with a sentence in `error`. */
+int settings_read(struct settings *settings, int argc, char **argv, char error[static OPTION_ERROR_MAX]);
+
 void options_help(FILE *to);
 
 #endif

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,13 +26,14 @@ ANSWER_S = 60
 LINE = re.compile(r" vivary/(\S+) [-\d/+]+ (\d+) [+\d]+ - - (\S+) \d+/\d+/\d+/\d+/(\+?\d+) \d+/\d+ \{([^}]*)\} ")
 
 
-def configuration_for(front, ports):
-    """The shipped one, with this front's port and these instances."""
+def configuration_for(front, ports, admin):
+    """The shipped one, with this front's port and these instances, and the socket that docs/deployment.md adds."""
     with open(CONFIGURATION, encoding="utf-8") as file:
         text = file.read()
     text, binds = re.subn(r"^    bind :8080$", f"    bind 127.0.0.1:{front}", text, flags=re.M)
     text, servers = re.subn(r"^    server host\d .*\n", "", text, flags=re.M)
     assert (binds, servers) == (1, 3), (binds, servers)
+    text = text.replace("\nglobal\n", f"\nglobal\n    stats socket {admin} level admin\n", 1)
     return text + "".join(f"    server host{number} 127.0.0.1:{port}\n" for number, port in enumerate(ports, 1))
 
 
@@ -40,8 +42,9 @@ class Balancer:
         self.port = free_port()
         self.folder = tempfile.TemporaryDirectory()
         name = os.path.join(self.folder.name, "haproxy.cfg")
+        self.admin = os.path.join(self.folder.name, "admin.sock")
         with open(name, "w", encoding="utf-8") as file:
-            file.write(configuration_for(self.port, ports))
+            file.write(configuration_for(self.port, ports, self.admin))
         self.log = open(os.path.join(self.folder.name, "log"), "w+b")
         self.process = subprocess.Popen([HAPROXY, "-db", "-f", name], stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
         eventually(self.ready, 20, "HAProxy answers")
@@ -52,6 +55,21 @@ class Balancer:
         except OSError:
             assert self.process.poll() is None, self.text()
             return False
+
+    def command(self, line):
+        """What HAProxy answers on its socket for operators."""
+        with socket.socket(socket.AF_UNIX) as wire:
+            wire.connect(self.admin)
+            wire.sendall(line.encode() + b"\n")
+            answer = b""
+            while part := wire.recv(65536):
+                answer += part
+        return answer.decode()
+
+    def sessions(self, server):
+        """How many it has with this server now."""
+        names, *rows = (line.split(",") for line in self.command("show stat").lstrip("# ").splitlines() if line)
+        return next(int(row[names.index("scur")]) for row in rows if row[:2] == ["vivary", server])
 
     def text(self):
         return os.pread(self.log.fileno(), os.fstat(self.log.fileno()).st_size, 0).decode(errors="replace")
@@ -119,8 +137,8 @@ class Instance:
 class Load:
     """Clients that send runs through the balancer until they are told to stop: short ones, and some that take a while."""
 
-    def __init__(self, port, clients, keep_alive=True):
-        self.port, self.keep_alive = port, keep_alive
+    def __init__(self, port, clients):
+        self.port = port
         self.over = threading.Event()
         self.lock = threading.Lock()
         self.right, self.failures, self.waiting = 0, [], set()
@@ -162,9 +180,6 @@ class Load:
                     self.failures.append((name, status, kind, body.decode(errors="replace")[:300]))
                 else:
                     self.right += 1
-            if not self.keep_alive and connection is not None:
-                connection.close()
-                connection = None
         if connection is not None:
             connection.close()
 
@@ -174,7 +189,7 @@ def wrk_rate(port, seconds, connections, script):
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(f'wrk.method = "POST"\nwrk.body = {json.dumps(json.dumps({"script": script}))}\nwrk.headers["Content-Type"] = "application/json"\n')
         file.flush()
-        done = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", file.name, f"http://127.0.0.1:{port}/execute"],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment(), timeout=seconds + 60, check=True)
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", file.name, f"http://127.0.0.1:{port}/execute"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment(), timeout=seconds + 60, check=True)
     assert "Non-2xx" not in done.stdout and "Socket errors" not in done.stdout, done.stdout
     return float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1])

@@ -53,6 +53,21 @@ class FleetTest(unittest.TestCase):
                 say(f"drained in {took:.2f} s; {load.right} runs answered rightly, {len(load.failures)} failed")
         self.assertEqual(len(load.failures), 0, f"of {load.right + len(load.failures)}:\n" + self.told(load, balancer))
 
+    def test_a_restart_of_each_that_was_taken_out_first_fails_no_request(self):
+        """As docs/deployment.md says, by HAProxy's socket."""
+        balancer = self.balancer()
+        with Load(balancer.port, CLIENTS) as load:
+            eventually(lambda: load.right > 50, 30, "runs are answered")
+            for number, instance in enumerate(self.instances, 1):
+                balancer.command(f"set server vivary/host{number} state drain")
+                eventually(lambda name=f"host{number}": balancer.sessions(name) == 0, 60, "it has no sessions any more")
+                instance.drain()
+                instance.start()
+                balancer.command(f"set server vivary/host{number} state ready")
+                eventually(lambda here=instance: here.runs() > 20, 60, "the new one has its share")
+            say(f"taken out and restarted one by one: {load.right} runs answered rightly, {len(load.failures)} failed")
+        self.assertEqual(len(load.failures), 0, f"of {load.right + len(load.failures)}:\n" + self.told(load, balancer))
+
     def test_at_a_kill_only_what_is_in_flight_fails_and_says_so(self):
         balancer = self.balancer()
         victim = self.instances[1]

@@ -270,6 +270,14 @@ class SeccompTest(unittest.TestCase):
         self.assertEqual(calls(again), calls(self.profile))
 
 
+class ScalingTest(unittest.TestCase):
+    def test_metrics_of_the_document_are_there(self):
+        named = set(re.findall(r"\bvivary_[a-z_]+", read("docs/scaling.md")))
+        known = set(re.findall(r"`(vivary_[a-z_]+)`", read("docs/operations.md")))
+        self.assertGreater(len(named), 5)
+        self.assertLessEqual({re.sub(r"_bucket$", "", name) for name in named}, known)
+
+
 class BalancerTest(unittest.TestCase):
     @unittest.skipUnless(shutil.which("haproxy") or os.path.exists("/usr/sbin/haproxy"), "haproxy isn't installed")
     def test_haproxy_takes_its_configuration(self):
