@@ -58,7 +58,9 @@ static void status_judge(enum run_status status, const struct ending *ending)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct json_rules RULES = { .depth_max = 100100 };
-    static struct front front = { .plan = { .tmp_bytes = 64 * MIB, .result_max = MIB, .python = "3.11.2", .isolation = "full" } };
+    static struct front front = {
+        .plan = { .tmp_bytes = 64 * MIB, .result_max = MIB, .runtime[0] = { .python = "3.11.2", .isolation = "full" } }
+    };
     struct call call = { .id = "r-1", .limits = { 60000, 2000, 256, 64, 4, 16 } };
     if (size < HEAD)
         return 0;

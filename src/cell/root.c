@@ -264,19 +264,22 @@ static int system_mounts(const struct plan *plan, struct fault *why)
     return r;
 }
 
+#define STAGE "/run"
+
 int root_make(const struct plan *plan, struct fault *why)
 {
     umask(022);
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return fault_set(why, errno, "mount", "/ private");
-    /* A tmpfs over /tmp, then made the root, with the host's root at ROOT_OLD: what was under /tmp is at ROOT_OLD/tmp. */
-    if (mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=16m") < 0)
-        return fault_set(why, errno, "mount", "/tmp");
-    if (mkdir("/tmp" ROOT_OLD, 0755) < 0 || mkdir("/tmp" ROOT_NEW, 0755) < 0 || mkdir("/tmp/lower", 0755) < 0 ||
-        mkdir("/tmp/upper", 0755) < 0)
+    /* A tmpfs over a folder that each host has, then made the root, with the host's root at ROOT_OLD: what was under it is at ROOT_OLD/run.
+     * Not /tmp, which is a link in an image that also serves at level contained. */
+    if (mount("tmpfs", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=16m") < 0)
+        return fault_set(why, errno, "mount", STAGE);
+    if (mkdir(STAGE ROOT_OLD, 0755) < 0 || mkdir(STAGE ROOT_NEW, 0755) < 0 || mkdir(STAGE "/lower", 0755) < 0 ||
+        mkdir(STAGE "/upper", 0755) < 0)
         return fault_set(why, errno, "mkdir", "template");
-    if (syscall(SYS_pivot_root, "/tmp", "/tmp" ROOT_OLD) < 0 || chdir("/") < 0)
-        return fault_set(why, errno, "pivot_root", "/tmp");
+    if (syscall(SYS_pivot_root, STAGE, STAGE ROOT_OLD) < 0 || chdir("/") < 0)
+        return fault_set(why, errno, "pivot_root", STAGE);
     if (mount("tmpfs", "/upper", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m") < 0)
         return fault_set(why, errno, "mount", "/upper");
     int r = skeleton_make(plan, why);

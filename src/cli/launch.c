@@ -113,6 +113,8 @@ static int layers_leave_out(struct plan *plan)
             plan->without |= 1U << layer;
     }
     free(list);
+    if (layer_left_out(plan, LAYER_SECCOMP))
+        plan->notify = 0; /* no filter, no listener on it */
     if (layer_left_out(plan, LAYER_USER))
         plan->user_nested = 0; /* as on a host that has no nested ones */
     return status;

@@ -58,6 +58,7 @@ int launch_front_plan(const struct launch *launches, uint32_t count, int *ret_fd
         .connections_max = (uint32_t)s->connections_max,
         .deadline_ms = (uint32_t)s->deadline_ms,
         .exit_grace_ms = (uint32_t)s->exit_grace_ms,
+        .drain_ms = (uint32_t)s->drain_ms,
         .request_ms = (uint32_t)s->request_ms,
         .idle_ms = (uint32_t)s->idle_ms,
         .processes = (uint32_t)s->processes,

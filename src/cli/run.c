@@ -78,7 +78,10 @@ static int ready_wait(int keeper, int fds[static PASSING_FDS_MAX], struct ready 
         continue;
     struct ready message;
     ssize_t got = r > 0 ? passing_receive(keeper, &message, sizeof message, fds, &count) : 0;
-    if (got <= 0 || count != READY_FDS || !ready_valid(&message, (size_t)got, &bounds, ret_ready)) {
+    /* The files that tell what the slot uses come along: this command tells nobody, and leaves them to its end. */
+    bool whole = got > 0 && ready_valid(&message, (size_t)got, &bounds, ret_ready) &&
+                 count == READY_FDS + (size_t)__builtin_popcount(ret_ready->meters);
+    if (!whole) {
         fprintf(stderr, "vivary: no cell could be made\n");
         return 1;
     }

@@ -174,7 +174,7 @@ static void generations_turn(struct supervisor *supervisor)
     supervisor->next = NULL;
     supervisor->past_by_ns = clock_ns() + (supervisor->past->launches[0].settings.deadline_ms + STOP_GRACE_MS) * NS_PER_MS;
     if (supervisor->past->front > 0)
-        kill(supervisor->past->front, SIGTERM);
+        kill(supervisor->past->front, SIGUSR1); /* the listeners are another's now */
     log_start("vivary");
     log_line("notice", "reload", "settings=taken");
 }
@@ -272,7 +272,8 @@ static int supervise(struct supervisor *supervisor)
         usleep(restarts > 1 ? RESTART_MS * 1000 : 0);
     }
     manager_tell("STOPPING=1");
-    generation_stop(supervisor->now, (int)supervisor->now->launches[0].settings.deadline_ms + STOP_GRACE_MS, supervisor->signals);
+    const struct settings *settings = &supervisor->now->launches[0].settings;
+    generation_stop(supervisor->now, (int)(settings->drain_ms + settings->deadline_ms) + STOP_GRACE_MS, supervisor->signals);
     return 0;
 }
 

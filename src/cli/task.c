@@ -210,7 +210,7 @@ static void fetched_member(void *context, struct json_slice key, struct json_sli
 /* Opens a new file below the folder. The name is a stranger's: no link is followed, and nothing above is reached (openat2(2)). */
 static int fetched_open(int folder, char *path)
 {
-    struct open_how how = { .flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+    struct open_how how = { .flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
                             .mode = 0644,
                             .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };
     if (path[0] == '/' || strcmp(path, "..") == 0 || strncmp(path, "../", 3) == 0 || strstr(path, "/..") != NULL) {
@@ -246,7 +246,9 @@ static void fetched_element(void *context, struct json_slice key, struct json_sl
         if (base64 && (!base64_decode_update(&decoder, &length, (uint8_t *)content, length, content) || !base64_decode_final(&decoder)))
             length = 0;
         OWN_FD to = fetched_open(fetched->folder, path);
-        if (to < 0 || write(to, content, length) != (ssize_t)length) {
+        struct stat there;
+        bool plain = to >= 0 && fstat(to, &there) == 0 && S_ISREG(there.st_mode);
+        if (!plain || write(to, content, length) != (ssize_t)length) {
             complain(path, strerror(errno));
             fetched->failed = true;
         }

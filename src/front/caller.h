@@ -14,7 +14,7 @@ struct front;
 /* What a caller has waiting for one runtime, in its order. */
 struct lane {
     struct call *head, *tail;
-    uint32_t queued;
+    uint32_t queued, running;
     struct caller *next_waiting;
 };
 
@@ -23,6 +23,7 @@ struct caller {
     bool gone;                /* its key isn't in the file any more; it goes with its last run */
     uint32_t running, queued; /* for and on all runtimes */
     uint32_t calls;           /* that are its own: HTTP requests, whatever they wait for */
+    uint64_t bodies;          /* bytes of their bodies */
     struct lane lanes[RUNTIMES_MAX];
     uint64_t pass; /* when its turn is, in the queue's own time */
     double tokens; /* runs that it may begin at once */

@@ -5,7 +5,7 @@
 #include <strings.h>
 
 struct headers {
-    unsigned lengths, encodings, hosts;
+    unsigned lengths, encodings, hosts, authorizations;
     const char *wrong;
 };
 
@@ -24,6 +24,8 @@ static enum MHD_Result header_look(void *cls, enum MHD_ValueKind kind, const cha
         headers->encodings++;
         if (value == NULL || strcasecmp(value, "chunked") != 0)
             headers->wrong = "Transfer-Encoding must be chunked, or absent";
+    } else if (strcasecmp(key, "Authorization") == 0) {
+        headers->authorizations++;
     } else if (strcasecmp(key, "Host") == 0) {
         headers->hosts++;
     }
@@ -44,6 +46,8 @@ const char *door_check(struct MHD_Connection *mhd, const char *version)
         return "Transfer-Encoding must be given once";
     if (headers.encodings > 0 && strcmp(version, "HTTP/1.0") == 0)
         return "HTTP/1.0 has no Transfer-Encoding"; /* a proxy that speaks it passes the chunks on as a body: RFC 9112, 6.1 */
+    if (headers.authorizations > 1)
+        return "Authorization must be given once";
     if (headers.hosts > 1)
         return "Host must be given once";
     return NULL;

@@ -63,6 +63,7 @@ struct call {
     bool broken;             /* its stream can't be ended as it should */
     bool leaving;            /* its answer is on the way to the client */
     bool head;               /* asked for without its body */
+    bool ending;             /* of a stream: the time to take in what is left runs */
 #ifdef VIVARY_ABLATION
     bool takeover;
 #endif
@@ -75,6 +76,7 @@ struct call {
     struct run_limits limits;
     uint64_t queued_ns, started_ns;
     uint64_t counted;    /* bytes of its body, in the front's sum */
+    uint64_t answered;   /* bytes of its answer and events, in the other */
     uint64_t give_up_ns; /* while queued */
     struct worker *worker;
     struct caller *caller;
@@ -162,12 +164,13 @@ struct front {
     uint32_t queued, running;
     struct run_limits most; /* that a request may ask for */
     uint64_t bodies;        /* bytes of the bodies that are here */
+    uint64_t answers;       /* bytes of answers and events that clients haven't taken in */
     uint64_t id_base, ids;
     uint64_t tick_ns;
     uint64_t worker_ns;  /* when there last was news of a worker */
     struct call *graves; /* freed at the end of a round: events of this round may still point to them */
     bool stopping;
-    uint64_t stop_by_ns;
+    uint64_t drain_by_ns, stop_by_ns; /* drain_by_ns: 0 once the listeners are closed */
     struct http *http;
 };
 
@@ -188,6 +191,8 @@ void call_body(struct call *call, const char *bytes, size_t length);
 void call_start(struct call *call);
 void call_fail(struct call *call, unsigned status, const char *text);
 void call_problem(struct call *call, const struct problem *problem);
+void call_body_free(struct call *call);                  /* its body, or script, isn't needed any more */
+bool call_answer_count(struct call *call, size_t bytes); /* false: clients have too much to take in already */
 void call_free(struct call *call);
 
 #ifdef VIVARY_ABLATION
@@ -203,7 +208,7 @@ void queue_expire(struct front *front, uint64_t now_ns);
 /* run.c: one worker's run. */
 void keeper_flush(struct front *front, struct runtime *runtime); /* tells the keeper what it had no room for */
 int run_start(struct front *front, struct worker *worker, struct call *call);
-void run_event(struct front *front, struct worker *worker, enum watch_kind kind);
+void run_event(struct front *front, struct worker *worker, enum watch_kind kind, uint32_t events);
 void run_limited(struct front *front, struct worker *worker, uint64_t generation);
 void run_died(struct front *front, struct worker *worker, const struct died *died); /* NULL: it isn't told how */
 void run_cancel(struct front *front, struct worker *worker);

@@ -148,7 +148,7 @@ static enum MHD_Result answer_send(struct call *call, struct MHD_Connection *mhd
         MHD_add_response_header(response, "Retry-After", retry);
     if (call->status == 401)
         MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
-    if (call->closes)
+    if (call->closes || call->front->stopping)
         MHD_add_response_header(response, "Connection", "close");
     connection_time(mhd, call->front->plan.request_ms); /* to take the answer in */
     enum MHD_Result queued = MHD_queue_response(mhd, call->status, response);
@@ -186,7 +186,10 @@ static ssize_t events_read(void *cls, uint64_t position, char *to, size_t most)
         call_suspend(call, call->http);
         return 0;
     }
-    connection_time(call->http, call->front->plan.request_ms); /* to take this in */
+    /* To take this in; and once the run is over, to take in all that is left, as any answer. */
+    if (!call->ending)
+        connection_time(call->http, call->front->plan.request_ms);
+    call->ending = call->state == CALL_ANSWERED;
     memcpy(to, call->events.at + call->events_taken, taken);
     call->events_taken += taken;
     call->front->metrics.bytes_out += taken;

@@ -38,6 +38,7 @@ struct checker {
     struct json_slice member_key;
     size_t member_value; /* where the value of the top-level member that is being read begins */
     bool in_member;
+    size_t key_count, key_bytes; /* of all that are compared */
 
     struct json_error *error;
 };
@@ -496,8 +497,12 @@ static enum json_verdict key_check(struct checker *c, const char *what, enum exp
     if (byte_next(c) != '"')
         return check_fail(c, JSON_NOT_JSON, c->at, what);
     enum json_verdict verdict = string_check(c);
-    if (verdict == JSON_OK && c->rules->repeated_keys_refused)
+    if (verdict == JSON_OK && c->rules->repeated_keys_refused) {
+        c->key_bytes += c->at - begin;
+        if (++c->key_count > JSON_KEYS_MAX || c->key_bytes > JSON_KEY_BYTES_MAX)
+            return check_fail(c, JSON_TOO_MANY_KEYS, begin - 1, "there are too many keys");
         verdict = key_push(c, (union key) { .at = c->text + begin });
+    }
     if (verdict != JSON_OK)
         return verdict;
     if (c->depth == 1)

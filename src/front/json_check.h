@@ -14,9 +14,13 @@ struct json_slice {
 
 struct json_rules {
     uint32_t depth_max;           /* of arrays and objects in each other; 1 allows {} and [] */
-    bool repeated_keys_refused;   /* in every object, compared as decoded */
+    bool repeated_keys_refused;   /* in every object, compared as decoded; then there are at most JSON_KEYS_MAX, and JSON_KEY_BYTES_MAX of
+                                     them */
     bool lone_surrogates_refused; /* an escaped half of a UTF-16 pair, in any string or key */
 };
+
+/* Of a text whose keys are compared: comparing takes a while, and strangers choose them. */
+enum { JSON_KEYS_MAX = 250000, JSON_KEY_BYTES_MAX = 2 << 20 };
 
 enum json_verdict {
     JSON_OK,
@@ -25,6 +29,7 @@ enum json_verdict {
     JSON_TOO_DEEP,
     JSON_REPEATED_KEY,
     JSON_LONE_SURROGATE,
+    JSON_TOO_MANY_KEYS,
     JSON_NO_MEMORY,
 };
 

@@ -81,16 +81,37 @@ static void keeper_read(struct front *front, const struct runtime *runtime)
     }
 }
 
+/* A balancer still sends to a host until its next question to /readyz. Whoever comes in that time is told 503, which the balancer may try
+ * on another host; one that waits in a listener's backlog when that closes is cut off. SIGUSR1 instead says that another front takes from
+ * the same listeners: this one must leave them to it at once. */
 static void stop_begin(struct front *front)
 {
     struct signalfd_siginfo signal;
+    uint32_t drain_ms = front->plan.drain_ms;
     while (read(front->signals, &signal, sizeof signal) == sizeof signal)
-        continue;
+        if (signal.ssi_signo == SIGUSR1)
+            drain_ms = 0;
     if (front->stopping)
         return;
     front->stopping = true;
-    front->stop_by_ns = clock_ns() + (front->plan.deadline_ms + STOP_GRACE_MS) * NS_PER_MS;
+    front->drain_by_ns = clock_ns() + drain_ms * NS_PER_MS;
+    front->stop_by_ns = front->drain_by_ns + (front->plan.deadline_ms + STOP_GRACE_MS) * NS_PER_MS;
+}
+
+static void drain_expire(struct front *front, uint64_t now_ns)
+{
+    if (front->drain_by_ns == 0 || now_ns < front->drain_by_ns)
+        return;
+    front->drain_by_ns = 0;
     http_close_listeners(front);
+}
+
+/* Nothing is left to do, or what is left has had its time. */
+static bool stop_reached(const struct front *front)
+{
+    if (!front->stopping || front->drain_by_ns != 0)
+        return false;
+    return front->running + front->queued + http_leaving(front) == 0 || clock_ns() >= front->stop_by_ns;
 }
 
 static void client_left(struct front *front, struct call *call)
@@ -233,6 +254,7 @@ static int front_prepare(struct front *front, struct fault *why)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGUSR1);
     sigprocmask(SIG_SETMASK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     front->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -254,7 +276,7 @@ static int front_prepare(struct front *front, struct fault *why)
     return r < 0 ? r : jail_enter(front, why);
 }
 
-static void event_handle(struct front *front, const struct watch *watch)
+static void event_handle(struct front *front, const struct watch *watch, uint32_t events)
 {
     switch (watch->kind) {
     case WATCH_KEEPER:
@@ -273,7 +295,7 @@ static void event_handle(struct front *front, const struct watch *watch)
         client_left(front, watch->owner);
         break;
     default:
-        run_event(front, watch->owner, watch->kind);
+        run_event(front, watch->owner, watch->kind, events);
     }
 }
 
@@ -288,15 +310,16 @@ int main(void)
         free(front.workers);
         return 1;
     }
-    while (!front.stopping || (front.running + front.queued + http_leaving(&front) > 0 && clock_ns() < front.stop_by_ns)) {
+    while (!stop_reached(&front)) {
         struct epoll_event events[EVENTS_MAX];
         int wait_ms = http_wait_ms(&front);
         if ((front.running > 0 || front.queued > 0 || front.stopping) && wait_ms > 50)
             wait_ms = 50; /* exit grace, waiting time: to a twentieth of a second */
         int count = epoll_wait(front.epoll, events, EVENTS_MAX, wait_ms);
         for (int i = 0; i < count; i++)
-            event_handle(&front, events[i].data.ptr);
+            event_handle(&front, events[i].data.ptr, events[i].events);
         uint64_t now_ns = clock_ns();
+        drain_expire(&front, now_ns);
         run_expire(&front, now_ns);
         queue_expire(&front, now_ns);
         http_expire(&front, now_ns);

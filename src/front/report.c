@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { REPORT_DEPTH_MAX = 100000 + 8, NEARLY_PERCENT = 95 };
+enum { REPORT_DEPTH_MAX = 100000 + 8, NEARLY_PERCENT = 95, ERROR_SIZE_MAX = 1 << 20, FILES_ROOM = 2 << 20 };
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -31,6 +31,11 @@ static const char *const STATUSES[RUN_STATUSES] = {
     [RUN_INTERNAL] = "internal",
 };
 
+uint64_t report_files_most(const struct call *call)
+{
+    return ((call->limits.files_mb << 20) / 3 + 1) * 6 + FILES_ROOM; /* base64, or text with an escape for each other byte */
+}
+
 const char *run_status_name(enum run_status status)
 {
     return STATUSES[status];
@@ -40,6 +45,7 @@ const char *run_status_name(enum run_status status)
 struct words {
     enum run_status status;
     struct json_slice result, error, files; /* `at` NULL: null, null and [] */
+    uint64_t result_most, files_most;       /* bytes */
     uint64_t exit_code, user_us, system_us, faults, memory_kb, files_bytes, files_count, disk_files, result_bytes;
 };
 
@@ -90,19 +96,48 @@ static const struct member FILE_MEMBERS[] = { { "path", "\"" },   { "type", "\""
 
 struct shape {
     const struct member *members;
-    size_t count, seen;
+    size_t count, elements;
+    uint32_t seen; /* a bit for each */
     bool wrong;
     struct json_slice frames;
 };
 
+static bool number_is_whole(struct json_slice value)
+{
+    size_t digits = 0;
+    while (digits < value.length && value.at[digits] >= '0' && value.at[digits] <= '9')
+        digits++;
+    return digits == value.length && digits < 16;
+}
+
+/* As the worker sends them: what a client does with a path is its own affair, but none is to lead it out of a folder. */
+static bool path_is_below(struct json_slice value)
+{
+    char text[16 << 10];
+    if (value.length < 2 || value.at[0] != '"' || value.length > sizeof text)
+        return false;
+    size_t length = json_string_decode((struct json_slice) { value.at + 1, value.length - 2 }, text), part = 0;
+    for (size_t at = 0; at <= length; at++) {
+        if (at < length && text[at] != '/') {
+            part++;
+            continue;
+        }
+        if (part == 0 || (part == 2 && text[at - 1] == '.' && text[at - 2] == '.'))
+            return false; /* absolute, or upwards */
+        part = 0;
+    }
+    return memchr(text, '\0', length) == NULL;
+}
+
 static void member_judge(void *context, struct json_slice key, struct json_slice value)
 {
     struct shape *shape = context;
-    char kind = value.at[0] >= '0' && value.at[0] <= '9' ? '0' : value.at[0];
+    char kind = number_is_whole(value) ? '0' : value.at[0];
     for (size_t i = 0; i < shape->count; i++)
         if (json_key_is(key, shape->members[i].name)) {
-            shape->seen++;
-            shape->wrong |= strchr(shape->members[i].kinds, kind) == NULL;
+            shape->wrong |= (shape->seen >> i & 1) != 0 || strchr(shape->members[i].kinds, kind) == NULL;
+            shape->seen |= UINT32_C(1) << i;
+            shape->wrong |= strcmp(shape->members[i].name, "path") == 0 && !path_is_below(value);
             if (kind == '[')
                 shape->frames = value;
             return;
@@ -113,7 +148,7 @@ static void member_judge(void *context, struct json_slice key, struct json_slice
 static bool members_fit(struct json_slice value, const struct member *members, size_t count, struct json_slice *ret_frames)
 {
     struct shape shape = { .members = members, .count = count };
-    if (value.at[0] != '{' || json_each(value, member_judge, &shape) != JSON_OK || shape.wrong || shape.seen != count)
+    if (value.at[0] != '{' || json_each(value, member_judge, &shape) != JSON_OK || shape.wrong || shape.seen != (UINT32_C(1) << count) - 1)
         return false;
     if (ret_frames != NULL)
         *ret_frames = shape.frames;
@@ -124,7 +159,7 @@ static void element_judge(void *context, struct json_slice key, struct json_slic
 {
     struct shape *shape = context;
     (void)key;
-    shape->wrong |= !members_fit(value, shape->members, shape->count, NULL);
+    shape->wrong |= ++shape->elements > RUN_FILES_MAX || (!shape->wrong && !members_fit(value, shape->members, shape->count, NULL));
 }
 
 static bool elements_have(struct json_slice value, const struct member *members, size_t count)
@@ -153,26 +188,27 @@ static void word_keep(void *context, struct json_slice key, struct json_slice va
     };
     if (json_key_is(key, "status"))
         words->status = status_read(value);
-    else if (json_key_is(key, "result"))
+    else if (json_key_is(key, "result") && value.length <= words->result_most)
         words->result = value;
-    else if (json_key_is(key, "error") && error_is_whole(value))
+    else if (json_key_is(key, "error") && value.length <= ERROR_SIZE_MAX && error_is_whole(value))
         words->error = value;
-    else if (json_key_is(key, "files") && elements_have(value, FILE_MEMBERS, COUNT(FILE_MEMBERS)))
+    else if (json_key_is(key, "files") && value.length <= words->files_most && elements_have(value, FILE_MEMBERS, COUNT(FILE_MEMBERS)))
         words->files = value;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (json_key_is(key, numbers[i].name))
             *numbers[i].to = number_read(value);
 }
 
-static bool words_read(const struct worker *worker, struct words *ret_words)
+static bool words_read(const struct front *front, const struct worker *worker, const struct call *call, struct words *ret_words)
 {
     const struct json_rules rules = { .depth_max = REPORT_DEPTH_MAX };
     const struct buffer *said = &worker->payload;
     struct json_error ignored;
-    *ret_words = (struct words) { .status = RUN_EXIT };
+    const struct words none = { .status = RUN_EXIT, .result_most = front->plan.result_max, .files_most = report_files_most(call) };
+    *ret_words = none;
     if (worker->said != FRAME_REPORT || worker->refused || said->used == 0 || said->at[0] != '{' ||
         json_check(said->at, said->used, &rules, word_keep, ret_words, &ignored) != JSON_OK) {
-        *ret_words = (struct words) { .status = RUN_EXIT };
+        *ret_words = none;
         return false;
     }
     return true;
@@ -358,7 +394,7 @@ char *report_make(const struct front *front, const struct worker *worker, const 
                   enum run_status *ret_status, struct run_usage *ret_usage, size_t *ret_length)
 {
     struct report r = { .front = front, .worker = worker, .call = call };
-    bool told = words_read(worker, &r.words);
+    bool told = words_read(front, worker, call, &r.words);
     r.wall_us = (clock_ns() - call->started_ns) / 1000;
     r.queue_us = (call->started_ns - call->queued_ns) / 1000;
     usage_find(&r, ending, told);

@@ -32,6 +32,9 @@ enum run_status {
 
 const char *run_status_name(enum run_status status);
 
+/* As large as the JSON of files may be that keep to their limit. */
+uint64_t report_files_most(const struct call *call);
+
 /* The body, malloc'ed, the caller's, not NUL-terminated; NULL when memory is out. *ret_status tells what the run came to. */
 char *report_make(const struct front *front, const struct worker *worker, const struct call *call, const struct ending *ending,
                   enum run_status *ret_status, struct run_usage *ret_usage, size_t *ret_length);

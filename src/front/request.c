@@ -56,6 +56,10 @@ static int check_refuse(enum json_verdict verdict, const struct json_error *why,
     case JSON_LONE_SURROGATE:
         snprintf(error, ERROR_ROOM, "Request body holds a lone surrogate (byte %zu)", why->offset);
         break;
+    case JSON_TOO_MANY_KEYS:
+        snprintf(error, ERROR_ROOM, "Request body has too many keys, or too long ones (at most %d, and %d bytes in all)", JSON_KEYS_MAX,
+                 JSON_KEY_BYTES_MAX);
+        break;
     case JSON_NO_MEMORY:
         snprintf(error, ERROR_ROOM, "Out of memory while reading the request body");
         return STATUS_SERVER_ERROR;

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BODIES_MAX (UINT64_C(512) << 20)     /* bytes, of all requests that are here */
+#define BODIES_MAX (UINT64_C(512) << 20)  /* bytes, of all requests that are here */
+#define ANSWERS_MAX (UINT64_C(512) << 20) /* bytes, of all answers that clients haven't taken in */
+enum { BODIES_SHARES = 4 /* no key has more than a quarter of it */, BODY_SMALL = 64 << 10 };
 #define ID_STEP UINT64_C(0x9e3779b97f4a7c15) /* odd: 2^64 names before one comes again, and neighbours look unlike */
 
 void call_problem(struct call *call, const struct problem *problem)
@@ -237,13 +239,36 @@ void call_route(struct call *call, const char *method, const char *path)
     call_fail(call, 405, text);
 }
 
+void call_body_free(struct call *call)
+{
+    buffer_free(&call->body);
+    free(call->script);
+    call->script = NULL;
+    call->front->bodies -= call->counted;
+    if (call->caller != NULL)
+        call->caller->bodies -= call->counted;
+    call->counted = 0;
+}
+
+bool call_answer_count(struct call *call, size_t bytes)
+{
+    if (call->front->answers + bytes > ANSWERS_MAX)
+        return false;
+    call->front->answers += bytes;
+    call->answered += bytes;
+    return true;
+}
+
 void call_body(struct call *call, const char *bytes, size_t length)
 {
     if (call->state != CALL_READING || call->body.cut) {
         call->discarded += length;
         return;
     }
-    if (call->front->bodies + length > BODIES_MAX) {
+    const struct front *front = call->front;
+    uint64_t share = front->ring.asked ? BODIES_MAX / BODIES_SHARES : BODIES_MAX;
+    bool full = front->bodies + length > BODIES_MAX || (call->caller != NULL && call->caller->bodies + length > share);
+    if (full && call->counted + length > BODY_SMALL) { /* small ones go by: so many fit into what connections there may be */
         call_fail(call, 503, "Service is busy: too many large requests at once, try again later");
         call->discarded += length;
         buffer_free(&call->body);
@@ -254,6 +279,8 @@ void call_body(struct call *call, const char *bytes, size_t length)
         call->closes = true;
     }
     call->counted += length;
+    if (call->caller != NULL)
+        call->caller->bodies += length;
     call->front->metrics.bytes_in += length;
     call->front->bodies += length;
 }
@@ -328,22 +355,21 @@ void call_start(struct call *call)
     }
     if (script_take(call) != 0)
         return;
+    if (front->stopping) {
+        call_fail(call, 503, "Service is stopping");
+        return;
+    }
     call->retry_s = caller_admit(call->caller, clock_ns());
     if (call->retry_s > 0) {
         call_fail(call, 429, "This key has sent more runs than it may: try again later");
         return;
     }
     snprintf(call->id, sizeof call->id, "run_%016llx", (unsigned long long)(front->id_base + front->ids++ * ID_STEP));
-    if (front->stopping) {
-        call_fail(call, 503, "Service is stopping");
-        call->closes = true;
-        return;
-    }
     queue_add(front, call);
     queue_serve(front);
     /* A free slot whose worker is still on its way is a place as well: counted are those that wait beyond all slots. */
-    const struct caller *caller = call->caller;
-    if (call->state == CALL_QUEUED && caller->queued + caller->running > front->plan.slots + front->plan.queue_max) {
+    const struct lane *lane = &call->caller->lanes[call->runtime];
+    if (call->state == CALL_QUEUED && lane->queued + lane->running > front->runtimes[call->runtime].slots + front->plan.queue_max) {
         queue_remove(front, call);
         call_fail(call, 503, "Service is busy: try again later");
     }
@@ -351,14 +377,13 @@ void call_start(struct call *call)
 
 void call_free(struct call *call)
 {
-    buffer_free(&call->body);
+    call_body_free(call);
     buffer_free(&call->events);
-    call->front->bodies -= call->counted;
+    call->front->answers -= call->answered;
     if (call->caller != NULL) {
         call->caller->calls--;
         caller_settle(call->caller);
     }
-    free(call->script);
     free(call->answer);
     free(call);
 }

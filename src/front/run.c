@@ -64,9 +64,12 @@ static int listener_take(struct front *front, struct worker *worker)
 }
 
 /* Calls that the run was refused wait to be answered. */
-static void listener_hear(struct front *front, struct worker *worker)
+static void listener_hear(struct front *front, struct worker *worker, uint32_t events)
 {
     struct epoll_event none = { .events = 0, .data.ptr = &worker->listener_watch };
+    /* Nobody is left who could make a call; to ask for one then waits for ever before Linux 6.11. */
+    if ((events & EPOLLIN) == 0)
+        fd_close(&worker->listener);
     if (worker->listener < 0)
         return;
     if (worker->denied.left == 0) {
@@ -145,7 +148,7 @@ static void done_tell(struct front *front, const struct worker *worker)
 /* Sends what is left of the script. 0, or -1 once the worker is gone. */
 static int script_send(struct worker *worker)
 {
-    const struct call *call = worker->call;
+    struct call *call = worker->call;
     uint32_t type = call->kind == CALL_RUN ? FRAME_REQUEST : FRAME_RUN;
     struct frame_header header = { .type = type, .exchange = 1, .length = call->script_length };
     size_t whole = sizeof header + call->script_length;
@@ -161,6 +164,7 @@ static int script_send(struct worker *worker)
             return errno == EAGAIN ? 0 : -1;
         worker->sent += (size_t)sent;
     }
+    call_body_free(worker->call);
     return 0;
 }
 
@@ -235,6 +239,7 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
         taken_tell(front, worker, call);
     worker->caller = call->caller;
     worker->caller->running++;
+    worker->caller->lanes[call->runtime].running++;
     call->worker = worker;
     call->state = CALL_RUNNING;
     front->running++;
@@ -277,6 +282,13 @@ static void pipe_drain(struct front *front, struct worker *worker, int kind, siz
     }
 }
 
+/* Clients that take their answers in slowly, or not at all, must not use up the memory for everybody's. */
+static void answer_bound(struct call *call)
+{
+    if (call->answer != NULL && !call_answer_count(call, call->answer_length))
+        call_fail(call, 503, "Service is busy: too many large answers at once, try again later");
+}
+
 static void call_answer(struct front *front, struct worker *worker, struct call *call)
 {
     const struct json_rules rules = { .depth_max = RESULT_DEPTH_MAX };
@@ -302,6 +314,7 @@ static void call_answer(struct front *front, struct worker *worker, struct call 
     }
     if (call->answer == NULL)
         call->status = 500;
+    answer_bound(call);
 }
 
 /* What an answer of /execute came to: it says less, so there is less to count. */
@@ -331,6 +344,7 @@ static void call_report(struct front *front, const struct worker *worker, struct
     run_log(front, call, status, &usage);
     call->status = call->answer != NULL ? 200 : 500;
     call->state = CALL_ANSWERED;
+    answer_bound(call);
 }
 
 /* What was written before the end is there. */
@@ -352,6 +366,7 @@ static void run_end(struct front *front, struct worker *worker, bool died, const
     worker->state = WORKER_ENDING;
     front->running--;
     worker->caller->running--;
+    worker->caller->lanes[worker->runtime - front->runtimes].running--;
     caller_settle(worker->caller);
     worker->caller = NULL;
     if (call != NULL) {
@@ -428,7 +443,7 @@ static void run_finish(struct front *front, struct worker *worker)
 /* As large as a report may be that keeps to its limits: the base64 of its files, result and traceback. */
 static uint64_t report_most(const struct front *front, const struct call *call)
 {
-    return front->plan.result_max + ((call->limits.files_mb << 20) / 3 + 1) * 4 + REPORT_ROOM;
+    return front->plan.result_max + report_files_most(call) + REPORT_ROOM;
 }
 
 static bool header_valid(struct front *front, struct worker *worker)
@@ -500,12 +515,12 @@ static bool words_read(struct front *front, struct worker *worker)
     return false;
 }
 
-void run_event(struct front *front, struct worker *worker, enum watch_kind kind)
+void run_event(struct front *front, struct worker *worker, enum watch_kind kind, uint32_t events)
 {
     if (worker->state != WORKER_RUNNING)
         return; /* an event of this round, of a run that has ended in it */
     if (kind == WATCH_DENIED) {
-        listener_hear(front, worker);
+        listener_hear(front, worker, events);
         return;
     }
     if (kind == WATCH_STDOUT || kind == WATCH_STDERR) {

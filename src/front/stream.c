@@ -20,7 +20,7 @@ struct event {
 static void event_add(struct call *call, const char *bytes, size_t length)
 {
     call->event_ns = clock_ns();
-    if (!buffer_add(&call->events, bytes, length))
+    if (!call_answer_count(call, length) || !buffer_add(&call->events, bytes, length))
         call->broken = true; /* no memory: a stream with a hole would be a lie */
     http_resume(call);
 }
@@ -45,21 +45,21 @@ static void output_write(struct writer *w, const void *argument)
     write_literal(w, "\"}\n\n");
 }
 
-/* An answer is one line: JSON has no line ends but between its parts, and ours has none there. The script's result may. */
+/* One line: JSON has line ends only between its parts (ours has none, a script's result may), and there a space is as good. */
 static void end_write(struct writer *w, const void *argument)
 {
     const struct call *call = argument;
-    write_literal(w, "event: end\n");
+    write_literal(w, "event: end\ndata: ");
     for (const char *at = call->answer, *end = at + call->answer_length; at < end;) {
         const char *line = at;
         while (at < end && *at != '\n' && *at != '\r')
             at++;
-        write_literal(w, "data: ");
         write_bytes(w, line, (size_t)(at - line));
-        write_literal(w, "\n");
+        if (at < end)
+            write_bytes(w, " ", 1);
         at += at < end;
     }
-    write_literal(w, "\n");
+    write_literal(w, "\n\n");
 }
 
 static void event_make(struct call *call, void (*write)(struct writer *w, const void *argument), const void *argument)

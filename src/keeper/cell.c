@@ -204,6 +204,7 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
     slot->status = 0;
     slot->worker_forked = false;
     slot->wants_usage = false;
+    slot->empty_by_ns = 0;
     slot->cpu_ms = keeper->plan->cpu_ms;
     r = slot_limit(keeper, number, keeper->plan->memory_bytes, keeper->plan->processes, why); /* what its last run may have lowered */
     if (r < 0)

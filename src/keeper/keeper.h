@@ -63,7 +63,8 @@ struct slot {
     uint64_t cpu_ms;                  /* what its run may use */
     bool wants_usage;                 /* its run's TAKEN did */
     bool meters_given;                /* to this front */
-    struct meters before;             /* what its groups had counted when the run began */
+    uint64_t empty_by_ns; /* its worker waits to be told of until then, while memory of the run before isn't freed; 0: it doesn't */
+    struct meters before; /* what its groups had counted when the run began */
     uint32_t ooms_before, forks_refused_before;
     struct run_usage of_worker; /* what the zygote heard */
 };

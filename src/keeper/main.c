@@ -30,6 +30,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+enum { LEFT_BYTES_MAX = 16 << 20, LEFT_MS_MAX = 2000, LEFT_LOOK_MS = 5 };
 enum { FAILURES_MAX = 5, CPU_LOOK_MS = 100, STOP_MS_MAX = 5000, FRONT_MS_MAX = 10000 };
 
 void slot_kill(struct slot *slot, enum died_why why)
@@ -110,6 +111,8 @@ void cell_failed(struct keeper *keeper, const struct fault *why)
     keeper->retry_ns = clock_ns() + RETRY_MS * NS_PER_MS;
 }
 
+static void worker_announce(struct keeper *keeper, uint32_t number);
+
 /* The word of an init that has made its cell, or of a worker that is jailed, or why not. No script has been near them. */
 static void status_read(struct keeper *keeper, uint32_t number)
 {
@@ -131,10 +134,26 @@ static void status_read(struct keeper *keeper, uint32_t number)
         slot_kill(slot, DIED_EXITED);
         return;
     }
+    worker_announce(keeper, number);
+}
+
+/* Tells the front of a worker that waits. What the run before has left may be freed a moment later (files without a name, in sockets that
+ * were sent through themselves); until then it would be counted as this one's. */
+static void worker_announce(struct keeper *keeper, uint32_t number)
+{
+    struct slot *slot = &keeper->slots[number];
+    struct fault why;
+    uint64_t now = clock_ns();
     if (keeper->front < 0) {
         slot_kill(slot, DIED_EXITED);
         return;
     }
+    usage_begin(keeper, number); /* before its run can begin */
+    if (slot->before.memory_peak > LEFT_BYTES_MAX && (slot->empty_by_ns == 0 || now < slot->empty_by_ns)) {
+        slot->empty_by_ns = slot->empty_by_ns == 0 ? now + LEFT_MS_MAX * NS_PER_MS : slot->empty_by_ns;
+        return;
+    }
+    slot->empty_by_ns = 0;
     struct ready ready = { .kind = WIRE_READY, .slot = number, .generation = slot->generation, .zygotes = keeper->zygotes_started };
     int fds[READY_FDS + METERS] = { slot->given[0], slot->given[1], slot->given[2] };
     size_t count = READY_FDS;
@@ -154,7 +173,6 @@ static void status_read(struct keeper *keeper, uint32_t number)
         fd_close(&slot->given[i]);
     slot->meters_given = true;
     slot->state = SLOT_WAITING;
-    usage_begin(keeper, number); /* now, while it sleeps: that its run begins is heard of when it has begun */
     keeper->failures = 0;
     if (!keeper->told_ready) {
         keeper->told_ready = true;
@@ -273,6 +291,10 @@ static int slots_tend(struct keeper *keeper)
         keeper->cpu_look_ns = now + CPU_LOOK_MS * NS_PER_MS;
     for (uint32_t i = 0; i < keeper->plan->slots; i++) {
         struct slot *slot = &keeper->slots[i];
+        if (slot->state == SLOT_JAILING && slot->empty_by_ns != 0) {
+            worker_announce(keeper, i);
+            wait_ns = wait_ns < LEFT_LOOK_MS * NS_PER_MS ? wait_ns : LEFT_LOOK_MS * NS_PER_MS;
+        }
         if (slot->state == SLOT_KILLING && slot->sweep_ns > now && slot->sweep_ns - now < wait_ns)
             wait_ns = slot->sweep_ns - now; /* a sweeper that failed is followed by another */
         if (slot->state != SLOT_MAKING && slot->state != SLOT_JAILING && slot->state != SLOT_RUNNING)

@@ -99,11 +99,11 @@ static bool overlay_try(int flags)
 {
     (void)flags;
     return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-           mount("tmpfs", "/tmp", "tmpfs", 0, "size=1m") == 0 && mkdir("/tmp/u", 0755) == 0 &&
-           mount("tmpfs", "/tmp/u", "tmpfs", 0, "size=1m") == 0 && mkdir("/tmp/u/u", 0755) == 0 && mkdir("/tmp/u/w", 0755) == 0 &&
-           mkdir("/tmp/o", 0755) == 0 &&
-           mount("overlay", "/tmp/o", "overlay", 0, "lowerdir=/usr,upperdir=/tmp/u/u,workdir=/tmp/u/w") == 0 &&
-           mount(NULL, "/tmp/u", NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0;
+           mount("tmpfs", "/run", "tmpfs", 0, "size=1m") == 0 && mkdir("/run/u", 0755) == 0 &&
+           mount("tmpfs", "/run/u", "tmpfs", 0, "size=1m") == 0 && mkdir("/run/u/u", 0755) == 0 && mkdir("/run/u/w", 0755) == 0 &&
+           mkdir("/run/o", 0755) == 0 &&
+           mount("overlay", "/run/o", "overlay", 0, "lowerdir=/usr,upperdir=/run/u/u,workdir=/run/u/w") == 0 &&
+           mount(NULL, "/run/u", NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0;
 }
 
 static bool proc_try(int flags)
@@ -157,6 +157,7 @@ static bool uids_try(int flags)
         if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, other, other, other) < 0 ||
             syscall(SYS_setresuid, other, other, other) < 0)
             _exit(1);
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* else it stays, should the alarm end the probe. After the change of uid, which clears it */
         for (;;)
             pause();
     }

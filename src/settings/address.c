@@ -148,7 +148,7 @@ int address_connect(const char *text, unsigned ms, int *ret_fd, char error[stati
     if (address.any.sa_family == AF_INET6 && memcmp(&address.v6.sin6_addr, &in6addr_any, sizeof in6addr_any) == 0)
         address.v6.sin6_addr = in6addr_loopback;
     OWN_FD fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const struct timeval patience = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+    const struct timeval patience = { .tv_sec = ms / 1000, .tv_usec = (long)(ms % 1000) * 1000 };
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0 || connect(fd, &address.any, length) < 0) {
         snprintf(error, 256, "can't connect to '%.100s': %s", text, strerror(errno));

@@ -48,6 +48,8 @@ static const struct option_rule {
     NUMBER("exit-grace-ms", exit_grace_ms, 0, 1000, 60000, "wall time for exit handlers once the result is there"),
     NUMBER("request-ms", request_ms, 100, 10000, 600000, "a request must have come whole in this time"),
     NUMBER("idle-ms", idle_ms, 100, 60000, 3600000, "a kept-alive connection without a request is closed after this"),
+    NUMBER("drain-ms", drain_ms, 0, 0, 600000,
+           "at SIGTERM, time in which connections are still taken and told 503, so that a balancer can notice"),
     NUMBER("memory-mb", memory_mb, 64, 512, 1048576, "memory of one run, in MiB"),
     NUMBER("processes", processes, 1, 64, 4096, "processes and threads of one run"),
     NUMBER("tmp-mb", tmp_mb, 1, 64, 65536, "size of /tmp, and of /dev/shm, in MiB"),

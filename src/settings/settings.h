@@ -25,6 +25,7 @@ struct settings {
     uint64_t deadline_ms;   /* wall time of one run */
     uint64_t cpu_ms;        /* processor time of one run */
     uint64_t exit_grace_ms; /* wall time for exit handlers once the result is there */
+    uint64_t drain_ms;      /* at SIGTERM: connections are still taken, and told that it stops */
     uint64_t request_ms;    /* a request must have come whole in this time */
     uint64_t idle_ms;       /* a kept-alive connection without a request is closed after this */
     uint64_t memory_mb;

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 enum { FRONT_PLAN_FD = 3, FRONT_NEWS_FD = 4, FRONT_KEEPER_FD = 5, FRONT_LISTEN_MAX = 16, RUNTIMES_MAX = 8, RUNTIME_NAME_ROOM = 32 };
-enum { FRONT_PLAN_VERSION = 4, FRONT_READY_MAX = 2048 };
+enum { FRONT_PLAN_VERSION = 5, FRONT_READY_MAX = 2048 };
 
 /* An interpreter with its packages: a keeper, and slots, of its own. The first is `default`. */
 struct front_runtime {
@@ -33,11 +33,13 @@ struct front_plan {
     uint32_t connections_max; /* HTTP connections at once */
     uint32_t deadline_ms;     /* wall time of one run, from the moment a worker is taken */
     uint32_t exit_grace_ms;   /* wall time for exit handlers once the result is there */
+    uint32_t drain_ms;        /* at SIGTERM, connections are still taken for so long; what they ask is answered 503 */
     uint32_t request_ms;      /* a request must have come whole in this time, and an answer have been taken in it */
     uint32_t idle_ms;         /* a kept-alive connection without a request is closed after this */
     uint32_t processes;       /* of one run */
-    uint64_t body_max;        /* bytes of a request's body */
-    uint64_t run_body_max;    /* the same for /v1/run, which carries files */
+    uint32_t reserved;
+    uint64_t body_max;                                                /* bytes of a request's body */
+    uint64_t run_body_max;                                            /* the same for /v1/run, which carries files */
     uint64_t cpu_ms, memory_bytes, tmp_bytes, tmp_files, files_bytes; /* of one run */
     uint32_t runtimes;
     uint32_t keys;       /* a call needs one; they come over FRONT_NEWS_FD: a byte 'K' with a memory file of struct key */
@@ -46,6 +48,6 @@ struct front_plan {
     struct front_runtime runtime[RUNTIMES_MAX];
     char ready[FRONT_READY_MAX]; /* the answer to GET /readyz once a worker is there, JSON */
 };
-static_assert(sizeof(struct front_plan) == 136 + RUNTIMES_MAX * sizeof(struct front_runtime) + FRONT_READY_MAX, "no padding");
+static_assert(sizeof(struct front_plan) == 144 + RUNTIMES_MAX * sizeof(struct front_runtime) + FRONT_READY_MAX, "no padding");
 
 #endif

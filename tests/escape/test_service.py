@@ -148,7 +148,7 @@ class TakenFrontTest(unittest.TestCase):
         for length in (1, 8, 24, 200):
             with self.subTest(length=length):
                 before = eventually(service.roles_whole, RECOVERY_S, "the service is whole")
-                self.call(service, self.SENDTO, 3, "@" + "\x07" * length, length, 0, 0, 0)  # 3: its socket to the keeper
+                self.call(service, self.SENDTO, 5, "@" + "\x07" * length, length, 0, 0, 0)  # 5: its socket to the keeper
                 eventually(lambda before=before: service.roles().get("front") not in (None, before["front"]), RECOVERY_S, "another front")
                 eventually(service.answers, RECOVERY_S, "it serves")
 

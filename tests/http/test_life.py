@@ -140,6 +140,28 @@ class StopTest(Case):
             service.kill()
         eventually(lambda: not any(map(is_alive, everyone)), 5, "all its processes are gone")
 
+    def test_while_it_drains_connections_are_taken_and_told(self):
+        service = Service("--preload", "", "--slots", "2", "--drain-ms", "2000")
+        try:
+            self.assertTrue(service.answers())
+            with service.wire() as wire:
+                wire.send(post(script_body("import time\ndef main():\n    time.sleep(1)\n    return {'ended': True}")))
+                eventually(lambda: service.metrics()['vivary_workers{state="running"}'] == 1, 10, "the run is on")
+                os.kill(service.pid, signal.SIGTERM)
+                eventually(lambda: service.request("GET", "/readyz")[0] == 503, 1.5, "/readyz tells")
+                self.assertEqual(service.request("GET", "/healthz")[0], 200)
+                status, headers, body = service.request("POST", "/execute", script_body("def main():\n    return {}"))
+                self.assertEqual((status, json.loads(body)), (503, {"error": "Service is stopping"}))
+                self.assertEqual(headers["Connection"], "close")
+                status, headers, body = service.request("POST", "/v1/run", script_body("def main():\n    return {}"))
+                self.assertEqual((status, json.loads(body)["code"], headers["Connection"]), (503, "draining", "close"))
+                self.assertEqual(json.loads(wire.answer()[2]), {"result": {"ended": True}, "stdout": ""})
+            self.assertEqual(service.process.wait(10), 0)
+            with self.assertRaises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", service.port), timeout=5).close()
+        finally:
+            service.kill()
+
     def test_it_starts_again_on_the_same_port(self):
         with Service("--preload", "") as service:
             self.assertTrue(service.answers())

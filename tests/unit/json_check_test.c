@@ -268,6 +268,29 @@ static void many_keys_are_told_apart(void **state)
     free(text);
 }
 
+/* Keys are kept and sorted until their object closes: their number and their bytes have an end. */
+static void more_keys_than_are_kept_are_refused(void **state)
+{
+    (void)state;
+    enum { ROOM = (JSON_KEYS_MAX + 2) * 12, LONG = JSON_KEY_BYTES_MAX + 32 };
+    char *text = malloc(ROOM > LONG ? ROOM : LONG);
+    assert_non_null(text);
+    struct json_error error;
+    for (int more = 0; more <= 1; more++) {
+        size_t used = 0;
+        text[used++] = '{';
+        for (int i = 0; i < JSON_KEYS_MAX + more; i++)
+            used += (size_t)snprintf(text + used, ROOM - used, "%s\"%x\":0", i > 0 ? "," : "", (unsigned)i);
+        text[used++] = '}';
+        assert_int_equal(check(text, used, &STRICT, &error), more == 0 ? JSON_OK : JSON_TOO_MANY_KEYS);
+    }
+    memset(text, 'k', LONG);
+    memcpy(text, "{\"", 2);
+    memcpy(text + JSON_KEY_BYTES_MAX + 3, "\":0}", 5);
+    assert_int_equal(check(text, JSON_KEY_BYTES_MAX + 8, &STRICT, &error), JSON_TOO_MANY_KEYS);
+    free(text);
+}
+
 /* `depth` arrays and objects, by turns, in each other. */
 static enum json_verdict nest_check(uint32_t depth, const struct json_rules *rules, struct json_error *error)
 {
@@ -400,6 +423,7 @@ int main(void)
         cmocka_unit_test(a_lone_surrogate_is_refused_only_on_demand),
         cmocka_unit_test(a_repeated_key_is_refused_however_it_is_spelled),
         cmocka_unit_test(many_keys_are_told_apart),
+        cmocka_unit_test(more_keys_than_are_kept_are_refused),
         cmocka_unit_test(nesting_ends_exactly_at_its_limit),
         cmocka_unit_test(the_members_of_the_top_level_object_are_shown_as_they_stand),
         cmocka_unit_test(a_top_level_array_shows_its_elements_without_keys),
