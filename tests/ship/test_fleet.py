@@ -11,7 +11,7 @@ from fleet import HAPROXY, Balancer, Instance, Load, eventually, wrk_rate
 
 SLOTS = 4
 CLIENTS = 24
-OPTIONS = ("--preload", "", "--slots", str(SLOTS), "--queue-max", "64")
+OPTIONS = ("--preload", "", "--slots", str(SLOTS), "--queue-max", "64", "--drain-ms", "1500")
 ROUNDS = 5
 ROUND_S = 4
 TRIVIAL = 'def main():\n    return {"ok": 1}\n'
