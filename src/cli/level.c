@@ -1,5 +1,6 @@
 #include "cli/level.h"
 
+#include "cli/group_sweep.h"
 #include "kernel/cgroup_find.h"
 #include "kernel/landlock.h"
 
@@ -122,9 +123,11 @@ static void groups_choose(struct launch *launch)
     plan->cgroup_version = (uint32_t)launch->host.cgroup_version;
     for (int kind = 0; kind < GROUP_KINDS && plan->cgroup_version != 0; kind++) {
         char parent[PLAN_PATH_MAX];
-        if (cgroup_find(launch->host.cgroup_version, NAMES[kind], parent, sizeof parent) == 0)
-            snprintf(plan->group[kind], sizeof plan->group[kind], "%.900s/vivary-%d%s%s%s", parent, (int)getpid(),
-                     launch->generation > 0 ? "-b" : "", launch->number > 0 ? "-" : "", launch->number > 0 ? launch->name : "");
+        if (cgroup_find(launch->host.cgroup_version, NAMES[kind], parent, sizeof parent) != 0)
+            continue;
+        groups_sweep(parent);
+        snprintf(plan->group[kind], sizeof plan->group[kind], "%.900s/vivary-%d%s%s%s", parent, (int)getpid(),
+                 launch->generation > 0 ? "-b" : "", launch->number > 0 ? "-" : "", launch->number > 0 ? launch->name : "");
     }
 }
 

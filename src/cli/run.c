@@ -6,6 +6,7 @@
 #include "base/descriptor.h"
 #include "base/passing.h"
 #include "cell/cell.h"
+#include "cli/interrupt.h"
 #include "cli/launch.h"
 #include "cli/task.h"
 #include "settings/option.h"
@@ -245,6 +246,7 @@ int run_main(int argc, char **argv)
     __attribute__((cleanup(text_free))) struct text script = { 0 };
     if (file_read(file, launch.settings.body_max, &script) != 0)
         return 1;
+    interrupt_hold();
     if (is_task) {
         launch.alone = false;
         task.script = script.at;
@@ -262,14 +264,14 @@ int run_main(int argc, char **argv)
     pid_t pid = fork();
     if (pid == 0) {
         /* A child without privileges talks with the worker; this process stays to clear away, as only root can. */
+        interrupt_release();
         bool own = launch.plan.uids; /* else there are none over others */
         bool ready_now = (!own || privileges_drop(launch.plan.uid_base + UID_RUN) == 0) && ready_wait(keeper, fds, &ready) == 0;
         _exit(ready_now ? script_run(&launch, keeper, &ready, fds, &script) : 1);
     }
     close(keeper);
-    signal(SIGINT, SIG_IGN);
-    if (pid > 0 && waitpid(pid, &status, 0) == pid)
-        status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+    if (pid > 0)
+        status = interrupt_wait(pid);
     kill(keeper_pid, SIGTERM);
     waitpid(keeper_pid, NULL, 0);
     launch_clear(&launch);

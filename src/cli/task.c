@@ -2,6 +2,7 @@
 
 #include "base/descriptor.h"
 #include "cell/cell.h"
+#include "cli/interrupt.h"
 #include "front/json_check.h"
 #include "front/json_write.h"
 
@@ -452,14 +453,14 @@ int task_run(struct launch *launch, const struct task *task)
     OWN_FD front = front_news;
     if (pid == 0) {
         struct answer answer;
+        interrupt_release();
         OWN_FD connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (privileges_drop(launch, folder) != 0 || connect(connection, (struct sockaddr *)&address, address_length) < 0)
             _exit(1);
         _exit(answer_read(connection, body, length, most, &answer) < 0 ? 1 : answer_show(task, folder, &answer));
     }
-    signal(SIGINT, SIG_IGN);
-    if (pid > 0 && waitpid(pid, &status, 0) == pid)
-        status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+    if (pid > 0)
+        status = interrupt_wait(pid);
     if (front_pid > 0) {
         kill(front_pid, SIGKILL); /* its one client is gone */
         waitpid(front_pid, NULL, 0);

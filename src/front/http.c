@@ -23,8 +23,10 @@ enum {
     DISCARD_FACTOR = 4,
     DISCARD_LEAST = 1 << 20,
     EXPIRE_EVERY_MS = 100,
+    KNOCK_MS = 200,
     DAEMON_FDS = 3,
-    SPARE_FDS = 16
+    SPARE_FDS = 16,
+    SPARE_PART = 16 /* of the connections that there may be, kept free by those that ask nothing giving way */
 };
 
 /* One client's connection. */
@@ -32,15 +34,19 @@ struct connection {
     int fd;
     uint64_t deadline_ns; /* 0: none, its call waits for a run */
     bool served;          /* at least one request; the first has its time from the accept on */
+    bool knocks;          /* no request of a caller's is in it */
     struct connection *next, *before;
+    struct connection *later, *earlier; /* of those that knock, in the order in which they began to */
+    uint64_t knocks_ns;                 /* since then */
 };
 
 struct http {
     struct MHD_Daemon *daemons[FRONT_LISTEN_MAX];
     struct connection *connections;
-    uint32_t count, most; /* connections, over all daemons */
-    uint32_t leaving;     /* answers on their way */
-    bool again;           /* there is more to do in this turn */
+    struct connection *knock_first, *knock_last; /* the first has been there for longest */
+    uint32_t count, most;                        /* connections, over all daemons */
+    uint32_t leaving;                            /* answers on their way */
+    bool again;                                  /* there is more to do in this turn */
     uint64_t expire_ns;
 };
 
@@ -55,6 +61,43 @@ static void connection_time(struct MHD_Connection *mhd, uint64_t ms)
     struct connection *connection = connection_of(mhd);
     if (connection != NULL)
         connection->deadline_ns = ms > 0 ? clock_ns() + ms * NS_PER_MS : 0;
+}
+
+static void knock_begin(struct http *http, struct connection *connection)
+{
+    if (connection->knocks)
+        return;
+    connection->knocks = true;
+    connection->knocks_ns = clock_ns();
+    connection->later = NULL;
+    connection->earlier = http->knock_last;
+    *(http->knock_last != NULL ? &http->knock_last->later : &http->knock_first) = connection;
+    http->knock_last = connection;
+}
+
+static void knock_end(struct http *http, struct connection *connection)
+{
+    if (!connection->knocks)
+        return;
+    connection->knocks = false;
+    *(connection->earlier != NULL ? &connection->earlier->later : &http->knock_first) = connection->later;
+    *(connection->later != NULL ? &connection->later->earlier : &http->knock_last) = connection->earlier;
+}
+
+/* Whoever opens connections and asks nothing, or has no key, must not keep others out: near the limit, the one that has been there for
+ * longest without a caller's request gives way. Not at once: of many that come in one moment, the requests are there and not yet read. A
+ * caller's request isn't cut off: at worst new connections wait. */
+static bool knock_relieve(struct front *front, uint64_t now_ns)
+{
+    struct http *http = front->http;
+    struct connection *oldest = http->knock_first;
+    if (http->count < http->most - http->most / SPARE_PART || oldest == NULL || now_ns < oldest->knocks_ns + KNOCK_MS * NS_PER_MS)
+        return false;
+    knock_end(http, oldest);
+    oldest->deadline_ns = 0;
+    shutdown(oldest->fd, SHUT_RDWR); /* the library sees the end, and closes */
+    front->metrics.relieved++;
+    return true;
 }
 
 /* The library counts for each daemon by itself. */
@@ -83,12 +126,15 @@ static void connection_notify(void *cls, struct MHD_Connection *mhd, void **sock
             connection->next->before = connection;
         http->connections = connection;
         http->count++;
+        knock_begin(http, connection);
+        knock_relieve(front, clock_ns());
         *socket_context = connection;
         return;
     }
     struct connection *connection = *socket_context;
     if (connection == NULL)
         return;
+    knock_end(http, connection);
     if (connection->next != NULL)
         connection->next->before = connection->before;
     *(connection->before != NULL ? &connection->before->next : &http->connections) = connection->next;
@@ -262,6 +308,9 @@ static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, 
     call->authorization = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Authorization");
     call_route(call, method, url);
     call->authorization = NULL;
+    struct connection *connection = connection_of(mhd);
+    if (connection != NULL && call->caller != NULL)
+        knock_end(front->http, connection);
     const char *length = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Content-Length");
     const char *accept = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Accept");
     call->stream = call->kind == CALL_RUN && accept != NULL && strcasestr(accept, "text/event-stream") != NULL;
@@ -312,8 +361,10 @@ static void request_completed(void *cls, struct MHD_Connection *mhd, void **cont
     struct call *call = *context;
     (void)code;
     struct connection *connection = connection_of(mhd);
-    if (connection != NULL)
+    if (connection != NULL) {
         connection->served = true;
+        knock_begin(front->http, connection);
+    }
     connection_time(mhd, front->plan.idle_ms);
     if (call == NULL)
         return;
@@ -406,6 +457,8 @@ void http_expire(struct front *front, uint64_t now_ns)
     if (now_ns < http->expire_ns)
         return;
     http->expire_ns = now_ns + EXPIRE_EVERY_MS * NS_PER_MS;
+    for (uint32_t i = 0; i <= http->most / SPARE_PART && knock_relieve(front, now_ns); i++)
+        continue;
     /* The library's timeout is of idle time: a client that sends a byte a second would stay. */
     for (struct connection *at = http->connections; at != NULL; at = at->next)
         if (at->deadline_ns != 0 && now_ns >= at->deadline_ns) {

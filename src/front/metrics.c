@@ -184,6 +184,8 @@ static void text_write(struct writer *w, const void *argument)
     single_write(w, "vivary_queue_depth", "gauge", "Runs that wait for a worker.", front->queued);
     single_write(w, "vivary_slots", "gauge", "Runs that there may be at once.", front->plan.slots);
     single_write(w, "vivary_connections", "gauge", "HTTP connections that are open.", http_connections(front));
+    single_write(w, "vivary_connections_relieved_total", "counter", "Connections that asked nothing, closed to let others in.",
+                 m->relieved);
     single_write(w, "vivary_descriptors", "gauge", "Descriptors that the front has open.", descriptors_count(front));
     single_write(w, "vivary_request_bytes_total", "counter", "Bytes of request bodies.", m->bytes_in);
     single_write(w, "vivary_answer_bytes_total", "counter", "Bytes of answers' bodies.", m->bytes_out);

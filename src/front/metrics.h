@@ -24,6 +24,7 @@ struct metrics {
     uint64_t answers[6];                                        /* by the hundreds of their status */
     struct histogram run, queue, handover;
     uint64_t bytes_in, bytes_out;
+    uint64_t relieved;                       /* connections that gave way to others */
     uint64_t denied[METRIC_CALLS];           /* by denied.c's rows; the last: others */
     uint64_t workers, zygotes[RUNTIMES_MAX]; /* that were made */
     uint64_t connections, rejected, cancelled;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 static int value_write(const char *folder, const char *file, uint64_t value, struct fault *why)
@@ -64,6 +65,12 @@ int groups_make(struct keeper *keeper, struct fault *why)
             made_before |= strcmp(plan->group[other], plan->group[kind]) == 0;
         if (mkdir(plan->group[kind], 0755) < 0 && errno != EEXIST)
             return fault_set(why, errno, "mkdir", "cgroup");
+        if (!made_before) {
+            /* For as long as this keeper lives, another service that starts doesn't take it for a dead one's: cli/group_sweep.c. */
+            keeper->groups_held[kind] = open(plan->group[kind], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+            if (keeper->groups_held[kind] < 0 || flock(keeper->groups_held[kind], LOCK_SH) < 0)
+                return fault_set(why, errno, "flock", "cgroup");
+        }
         if (plan->cgroup_version == 2 && !made_before) {
             int r = controllers_enable(plan->group[kind], true, why);
             if (r == 0)

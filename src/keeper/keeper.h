@@ -82,6 +82,7 @@ struct keeper {
     const struct sock_filter *worker_filter, *init_filter, *keeper_filter;
     struct slot *slots;
     uint32_t group_count;
+    int groups_held[GROUP_KINDS]; /* locked; they are let go of with this process */
     int epoll, signals;
     int front; /* -1: it has ended, and another is on its way */
     int news;  /* to `vivary serve`: that the first worker waits; from it: the socket of another front */

@@ -187,6 +187,28 @@ class StopTest(Case):
                 if os.path.isdir(group):
                     os.rmdir(group)
 
+    def test_cgroups_that_nobody_was_left_to_remove_go_at_the_next_start(self):
+        service, neighbour = Service("--preload", "", "--slots", "2"), Service("--preload", "", "--slots", "2")
+        self.addCleanup(neighbour.stop)
+        try:
+            roles = eventually(service.roles_whole, RECOVERY_S, "the service is whole")
+            everyone, groups = service.processes(), service.cgroups()
+            if not groups:
+                self.skipTest("there are no cgroups here")
+            for pid in (service.pid, roles["keeper"]):
+                os.kill(pid, signal.SIGKILL)
+            service.process.wait(10)
+            eventually(lambda: not any(map(is_alive, everyone)), 10, "all its processes are gone")
+            self.assertTrue(any(map(os.path.exists, groups)))
+        finally:
+            service.kill()
+        of_neighbour = neighbour.cgroups()
+        with Service("--preload", "") as third:
+            self.assertTrue(third.answers())
+            self.assertEqual([group for group in groups if os.path.exists(group)], [])
+        self.assertEqual([group for group in of_neighbour if not os.path.exists(group)], [])
+        self.assertTrue(neighbour.answers())
+
     def test_a_taken_port_is_told(self):
         with Service("--preload", "") as service:
             with self.assertRaises(AssertionError) as raised:

@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import unittest
 
-from service import BINARY, environment
+from service import BINARY, descendants, environment, eventually, is_alive
 
 COMMAND_S = 60
 OPTIONS = ("config", "listen", "python", "preload", "share", "slots", "queue-max", "deadline-ms", "cpu-ms", "memory-mb", "processes", "tmp-mb", "descriptors",
@@ -116,6 +117,29 @@ class RunTest(unittest.TestCase):
         done = self.run_text("def main():\n    while True:\n        pass", "--deadline-ms", "1000")
         self.assertEqual(done.returncode, 1)
         self.assertIn("Sandbox failed to run script", done.stderr)
+
+    def test_a_signal_leaves_nothing_behind(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for arguments in ((), ("--json",)):
+                with self.subTest(number=number, arguments=arguments), tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+                    file.write("import time\nprint('on', flush=True)\ntime.sleep(60)\ndef main():\n    return {}")
+                    file.flush()
+                    running = subprocess.Popen([BINARY, "run", file.name, "--preload", "", "--deadline-ms", "60000", *arguments],
+                                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment())
+                    try:
+                        if not arguments:
+                            self.assertEqual(running.stdout.readline(), b"on\n")
+                        else:
+                            eventually(lambda: len(descendants(running.pid)) > 3, COMMAND_S, "its processes are there")
+                        family = descendants(running.pid)
+                        running.send_signal(number)
+                        self.assertEqual(running.wait(COMMAND_S), 1)
+                    finally:
+                        running.kill()
+                        running.wait()
+                        running.stdout.close()
+                    eventually(lambda: not any(map(is_alive, family)), 5, "all its processes are gone")
+                    self.assertEqual([folder for folder, _, _ in os.walk("/sys/fs/cgroup") if f"vivary-{running.pid}" in folder], [])
 
     def test_a_file_that_is_missing_is_named(self):
         done = command("run", "/nowhere/missing.py", "--preload", "")
