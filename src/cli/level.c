@@ -125,6 +125,8 @@ static void groups_choose(struct launch *launch)
         char parent[PLAN_PATH_MAX];
         if (cgroup_find(launch->host.cgroup_version, NAMES[kind], parent, sizeof parent) != 0)
             continue;
+        if (plan->cgroup_version == 2 && cgroup_own(parent) < 0)
+            continue; /* there is no telling then; each process has limits */
         groups_sweep(parent);
         snprintf(plan->group[kind], sizeof plan->group[kind], "%.900s/vivary-%d%s%s%s", parent, (int)getpid(),
                  launch->generation > 0 ? "-b" : "", launch->number > 0 ? "-" : "", launch->number > 0 ? launch->name : "");

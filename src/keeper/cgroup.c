@@ -44,12 +44,14 @@ static int limits_set(const struct plan *plan, enum plan_group kind, const char 
 }
 
 /* A v2 group's children have the controllers that it hands down; without systemd, the root hands down none. */
-static int controllers_enable(const char *group, bool of_parent, struct fault *why)
+static int controllers_enable(const struct plan *plan, const char *group, bool of_parent, struct fault *why)
 {
-    char path[PLAN_PATH_MAX + 48];
+    char path[PLAN_PATH_MAX + 48], wanted[32];
+    int length = snprintf(wanted, sizeof wanted, "%s%s%s", plan->group[GROUP_MEMORY][0] != '\0' ? "+memory " : "",
+                          plan->group[GROUP_PIDS][0] != '\0' ? "+pids " : "", plan->group[GROUP_SHARE][0] != '\0' ? "+cpu" : "");
     snprintf(path, sizeof path, "%s%s/cgroup.subtree_control", group, of_parent ? "/.." : "");
     OWN_FD fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, "+memory +pids +cpu", 18) != 18)
+    if (fd < 0 || write(fd, wanted, (size_t)length) != length)
         return fault_set(why, errno, "write", of_parent ? "parent's subtree" : "subtree_control");
     return 0;
 }
@@ -72,9 +74,9 @@ int groups_make(struct keeper *keeper, struct fault *why)
                 return fault_set(why, errno, "flock", "cgroup");
         }
         if (plan->cgroup_version == 2 && !made_before) {
-            int r = controllers_enable(plan->group[kind], true, why);
+            int r = controllers_enable(plan, plan->group[kind], true, why);
             if (r == 0)
-                r = controllers_enable(plan->group[kind], false, why);
+                r = controllers_enable(plan, plan->group[kind], false, why);
             if (r < 0)
                 return r;
         }

@@ -1,11 +1,15 @@
 #include "kernel/cgroup_find.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Where the service itself is, beside the groups of its slots. */
+#define OWN_PART "/vivary-main"
 
 static bool list_has(const char *list, const char *word)
 {
@@ -60,10 +64,11 @@ static bool group_find(const char *controller, char *ret_path, size_t size)
     return found;
 }
 
-static bool controller_on(const char *folder, const char *controller)
+/* Whether a file of a v2 group names the controller. */
+static bool controller_in(const char *folder, const char *name, const char *controller)
 {
-    char path[600], text[256] = "";
-    snprintf(path, sizeof path, "%s/cgroup.controllers", folder);
+    char path[1200], text[256] = "";
+    snprintf(path, sizeof path, "%.1100s/%s", folder, name);
     FILE *file = fopen(path, "re");
     bool read = file != NULL && fgets(text, sizeof text, file) != NULL;
     if (file != NULL)
@@ -71,12 +76,86 @@ static bool controller_on(const char *folder, const char *controller)
     return read && list_has(text, strcmp(controller, "cpuacct") == 0 ? "cpu" : controller);
 }
 
+/* How many processes are in a v2 group itself, and whether this one is among them. */
+static int processes_in(const char *folder, bool *ret_self)
+{
+    char path[1200];
+    int count = 0, pid;
+    snprintf(path, sizeof path, "%.1100s/cgroup.procs", folder);
+    FILE *file = fopen(path, "re");
+    *ret_self = false;
+    while (file != NULL && fscanf(file, "%d", &pid) == 1) {
+        count++;
+        *ret_self |= pid == (int)getpid();
+    }
+    if (file != NULL)
+        fclose(file);
+    return count;
+}
+
+/* This process's group in the v2 hierarchy, without the part that cgroup_own() adds. */
+static void own_find(const char *at, char *ret_folder, size_t size)
+{
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    char line[512], path[512] = "";
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, "0::/", 4) == 0) {
+            line[strcspn(line, "\n")] = '\0';
+            snprintf(path, sizeof path, "%s", line[4] != '\0' ? line + 3 : "");
+        }
+    if (file != NULL)
+        fclose(file);
+    size_t length = strlen(path), tail = strlen(OWN_PART);
+    if (length >= tail && strcmp(path + length - tail, OWN_PART) == 0)
+        path[length - tail] = '\0';
+    snprintf(ret_folder, size, "%s%s", at, path);
+}
+
+/* Whether groups in this one can have the controller. One that isn't the root hands controllers down only while no process is in itself,
+ * the "no internal processes" rule of cgroups(7); where this process is the only one, cgroup_own() moves it away. */
+static bool group_usable(const char *folder, const char *controller)
+{
+    char path[1200];
+    bool self;
+    snprintf(path, sizeof path, "%.1100s/cgroup.type", folder); /* the root has none */
+    if (!controller_in(folder, "cgroup.controllers", controller))
+        return false;
+    if (access(path, F_OK) < 0 || controller_in(folder, "cgroup.subtree_control", controller))
+        return true;
+    int count = processes_in(folder, &self);
+    return count == 0 || (count == 1 && self);
+}
+
+static bool folder_writable(const char *folder)
+{
+    /* Only the attempt tells: the mount may be read-only, or a security module object. */
+    char probe[1200];
+    snprintf(probe, sizeof probe, "%.1100s/vivary-probe-%d", folder, (int)getpid());
+    return mkdir(probe, 0755) == 0 && rmdir(probe) == 0;
+}
+
+/* Where a service manager has delegated a group to this process alone, its limits hold for all that is in it; else the root's children. */
+static int cgroup_find_v2(const char *at, const char *controller, char *ret_folder, size_t size)
+{
+    char own[1100];
+    bool self;
+    own_find(at, own, sizeof own);
+    bool delegated = strcmp(own, at) != 0 && (processes_in(own, &self) == 0 || self);
+    if (delegated && group_usable(own, controller) && folder_writable(own))
+        return snprintf(ret_folder, size, "%s", own) < (int)size ? 0 : -1;
+    if (!group_usable(at, controller) || !folder_writable(at))
+        return -1;
+    return snprintf(ret_folder, size, "%s", at) < (int)size ? 0 : -1;
+}
+
 int cgroup_find(int version, const char *controller, char *ret_folder, size_t size)
 {
     char at[512], path[512] = "";
     if (!mount_find(version, controller, at, sizeof at))
         return -1;
-    if (version == 2 ? !controller_on(at, controller) : !group_find(controller, path, sizeof path))
+    if (version == 2)
+        return cgroup_find_v2(at, controller, ret_folder, size);
+    if (!group_find(controller, path, sizeof path))
         return -1;
     /* In a container the path may be the host's, of which the mount shows only the end. */
     struct stat there;
@@ -84,11 +163,23 @@ int cgroup_find(int version, const char *controller, char *ret_folder, size_t si
         return -1;
     if (stat(ret_folder, &there) < 0)
         snprintf(ret_folder, size, "%s", at);
-    /* Only the attempt tells: the mount may be read-only, or a security module object. */
-    char probe[1100];
-    snprintf(probe, sizeof probe, "%.1000s/vivary-probe-%d", ret_folder, (int)getpid());
-    if (mkdir(probe, 0755) < 0)
+    return folder_writable(ret_folder) ? 0 : -1;
+}
+
+int cgroup_own(const char *folder)
+{
+    char path[1200], type[1200];
+    bool self;
+    snprintf(type, sizeof type, "%.1100s/cgroup.type", folder);
+    if (access(type, F_OK) < 0 || processes_in(folder, &self) == 0 || !self)
+        return 0;
+    snprintf(path, sizeof path, "%.1100s" OWN_PART, folder);
+    if (mkdir(path, 0755) < 0 && errno != EEXIST)
         return -1;
-    rmdir(probe);
-    return 0;
+    snprintf(path, sizeof path, "%.1100s" OWN_PART "/cgroup.procs", folder);
+    FILE *file = fopen(path, "we");
+    if (file == NULL)
+        return -1;
+    bool wrote = fprintf(file, "0\n") > 0;
+    return fclose(file) == 0 && wrote ? 0 : -1;
 }

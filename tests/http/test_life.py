@@ -5,11 +5,12 @@ import json
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 import unittest
 
-from service import OK, Case, Service, descendants, eventually, is_alive, level, limit, only_with_children, post, script_body
+from service import BINARY, OK, Case, Service, descendants, eventually, is_alive, level, limit, only_with_children, post, script_body
 
 RECOVERY_S = 30
 RUNS, WARMING, CLIENTS = int(os.environ.get("VIVARY_TEST_RUNS", "2000")), 200, 8  # the variable is for a soak
@@ -100,6 +101,35 @@ class RenewalTest(Case):
             # The old one goes with the last of its workers.
             eventually(lambda: three_seeds() and len([process for process in service.processes() if process.name not in ("vivary", "vivary-front", "vivary-keeper")
                                                       and process.parent == service.roles()["keeper"]]) <= 2, 20, "at most two at once")
+
+
+@unittest.skipUnless(os.path.exists("/sys/fs/cgroup/cgroup.subtree_control"), "the cgroups here are version 1")
+class DelegatedTest(Case):
+    """As by systemd with Delegate=: a group whose one process the service is. Its limits are for all that the service starts."""
+
+    def setUp(self):
+        self.group = f"/sys/fs/cgroup/vivary-test-{os.getpid()}"
+        os.mkdir(self.group)
+        self.addCleanup(os.rmdir, self.group)
+
+    def test_slots_are_in_the_group_that_was_delegated(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".sh", delete=False) as start:
+            start.write(f'#!/bin/sh\necho $$ > {self.group}/cgroup.procs\nexec {BINARY} "$@"\n')
+            os.fchmod(start.fileno(), 0o755)
+        self.addCleanup(os.unlink, start.name)
+        with Service("--preload", "", "--slots", "2", binary=start.name) as service:
+            self.assertTrue(service.answers())
+            self.assertTrue(all(group.startswith(self.group + "/") for group in service.cgroups()), service.cgroups())
+            with open(f"{self.group}/cgroup.procs") as file:
+                self.assertEqual(file.read(), "")
+            with open(f"{self.group}/memory.peak") as file:
+                before = int(file.read())
+            self.assertEqual(service.execute("def main():\n    return {'n': len(bytearray(100 << 20))}")[0], 200)
+            with open(f"{self.group}/memory.peak") as file:
+                self.assertGreater(int(file.read()), before + (50 << 20))
+        self.assertEqual([entry for entry in os.listdir(self.group) if os.path.isdir(f"{self.group}/{entry}")],
+                         ["vivary-main"])
+        os.rmdir(f"{self.group}/vivary-main")
 
 
 class StopTest(Case):
