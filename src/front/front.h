@@ -59,6 +59,7 @@ struct call {
     uint32_t runtime;        /* its number */
     bool suspended, watched; /* by the library; by our epoll */
     bool closes;             /* the connection can't be read on */
+    bool late;               /* its connection came once the service was stopping */
     bool stream;             /* events as they happen, not one answer */
     bool broken;             /* its stream can't be ended as it should */
     bool leaving;            /* its answer is on the way to the client */
@@ -170,7 +171,7 @@ struct front {
     uint64_t worker_ns;  /* when there last was news of a worker */
     struct call *graves; /* freed at the end of a round: events of this round may still point to them */
     bool stopping;
-    uint64_t drain_by_ns, stop_by_ns; /* drain_by_ns: 0 once the listeners are closed */
+    uint64_t drain_by_ns, linger_by_ns, stop_by_ns; /* drain_by_ns: 0 once the listeners are closed */
     struct http *http;
 };
 
@@ -182,6 +183,7 @@ void http_expire(struct front *front, uint64_t now_ns); /* cuts off clients that
 void http_close_listeners(struct front *front);
 void http_resume(struct call *call);              /* its answer is there */
 uint32_t http_leaving(const struct front *front); /* answers on their way */
+bool http_expects(const struct front *front);     /* a request, on a connection that came before the service was stopping */
 uint32_t http_connections(const struct front *front);
 uint64_t descriptors_count(const struct front *front);
 

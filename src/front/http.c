@@ -34,6 +34,7 @@ struct connection {
     int fd;
     uint64_t deadline_ns; /* 0: none, its call waits for a run */
     bool served;          /* at least one request; the first has its time from the accept on */
+    bool late;            /* it came once the service was stopping */
     bool knocks;          /* no request of a caller's is in it */
     struct connection *next, *before;
     struct connection *later, *earlier; /* of those that knock, in the order in which they began to */
@@ -120,6 +121,7 @@ static void connection_notify(void *cls, struct MHD_Connection *mhd, void **sock
             return; /* without a deadline of ours: the library's own idle time ends it */
         }
         connection->fd = info->connect_fd;
+        connection->late = front->stopping;
         connection->deadline_ns = clock_ns() + front->plan.request_ms * NS_PER_MS;
         connection->next = http->connections;
         if (connection->next != NULL)
@@ -309,6 +311,7 @@ static struct call *call_begin(struct front *front, struct MHD_Connection *mhd, 
     call_route(call, method, url);
     call->authorization = NULL;
     struct connection *connection = connection_of(mhd);
+    call->late = connection != NULL && connection->late;
     if (connection != NULL && call->caller != NULL)
         knock_end(front->http, connection);
     const char *length = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Content-Length");
@@ -471,6 +474,16 @@ void http_close_listeners(struct front *front)
 {
     for (uint32_t i = 0; i < front->plan.listeners; i++)
         MHD_quiesce_daemon(front->http->daemons[i]);
+}
+
+/* Whoever is connected has been promised nothing, but would take the silence for a lost run. One that is kept alive between requests may be
+ * closed at any time, and its client knows that. */
+bool http_expects(const struct front *front)
+{
+    for (const struct connection *at = front->http->connections; at != NULL; at = at->next)
+        if (!at->late && at->deadline_ns != 0 && !(at->served && at->knocks))
+            return true;
+    return false;
 }
 
 uint32_t http_connections(const struct front *front)

@@ -19,7 +19,7 @@
 #include <sys/signalfd.h>
 #include <time.h>
 
-enum { EVENTS_MAX = 64, STOP_GRACE_MS = 1000, RECORDS_PER_SLOT = 8 };
+enum { EVENTS_MAX = 64, STOP_GRACE_MS = 1000, LINGER_MS = 1000 /* for requests on connections that are there */, RECORDS_PER_SLOT = 8 };
 
 static void meters_take(struct worker *worker, uint32_t which, const int *files)
 {
@@ -81,9 +81,9 @@ static void keeper_read(struct front *front, const struct runtime *runtime)
     }
 }
 
-/* A balancer still sends to a host until its next question to /readyz. Whoever comes in that time is told 503, which the balancer may try
- * on another host; one that waits in a listener's backlog when that closes is cut off. SIGUSR1 instead says that another front takes from
- * the same listeners: this one must leave them to it at once. */
+/* A balancer still sends to a host until its next question to /readyz. Whoever connects in that time is told 503, which the balancer may
+ * try on another host; one that waits in a listener's backlog when that closes is cut off. SIGUSR1 instead says that another front takes
+ * from the same listeners: this one must leave them to it at once. */
 static void stop_begin(struct front *front)
 {
     struct signalfd_siginfo signal;
@@ -95,6 +95,7 @@ static void stop_begin(struct front *front)
         return;
     front->stopping = true;
     front->drain_by_ns = clock_ns() + drain_ms * NS_PER_MS;
+    front->linger_by_ns = front->drain_by_ns + LINGER_MS * NS_PER_MS;
     front->stop_by_ns = front->drain_by_ns + (front->plan.deadline_ms + STOP_GRACE_MS) * NS_PER_MS;
 }
 
@@ -111,7 +112,10 @@ static bool stop_reached(const struct front *front)
 {
     if (!front->stopping || front->drain_by_ns != 0)
         return false;
-    return front->running + front->queued + http_leaving(front) == 0 || clock_ns() >= front->stop_by_ns;
+    uint64_t now_ns = clock_ns();
+    if (front->running + front->queued + http_leaving(front) > 0)
+        return now_ns >= front->stop_by_ns;
+    return !http_expects(front) || now_ns >= front->linger_by_ns;
 }
 
 static void client_left(struct front *front, struct call *call)

@@ -51,7 +51,7 @@ void call_fail(struct call *call, unsigned status, const char *text)
 {
     if (call->kind == CALL_RUN) {
         struct problem problem;
-        problem_set(&problem, status, status == 503 && call->front->stopping ? "draining" : code_of(status), "", "%s", text);
+        problem_set(&problem, status, status == 503 && call->late ? "draining" : code_of(status), "", "%s", text);
         call_problem(call, &problem);
         return;
     }
@@ -355,7 +355,7 @@ void call_start(struct call *call)
     }
     if (script_take(call) != 0)
         return;
-    if (front->stopping) {
+    if (call->late) {
         call_fail(call, 503, "Service is stopping");
         return;
     }

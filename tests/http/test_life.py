@@ -192,6 +192,37 @@ class StopTest(Case):
         finally:
             service.kill()
 
+    def test_who_is_connected_when_it_stops_is_answered(self):
+        service = Service("--preload", "", "--slots", "2", "--drain-ms", "500")
+        try:
+            self.assertTrue(service.answers())
+            with service.wire() as silent, service.wire() as halfway:
+                data = post(script_body(OK))
+                halfway.send(data[:-5])
+                eventually(lambda: service.metrics()["vivary_connections"] == 3, 5, "both are taken")
+                os.kill(service.pid, signal.SIGTERM)
+                eventually(lambda: service.request("GET", "/readyz")[0] == 503, 1, "it is about to stop")
+                halfway.send(data[-5:])
+                silent.send(data)
+                for wire in (halfway, silent):
+                    status, headers, body = wire.answer()
+                    self.assertEqual((status, json.loads(body), headers["connection"]), (200, {"result": {"ok": True}, "stdout": ""}, "close"))
+            self.assertEqual(service.process.wait(10), 0)
+        finally:
+            service.kill()
+
+    def test_it_waits_only_a_moment_for_who_says_nothing(self):
+        service = Service("--preload", "", "--slots", "2")
+        try:
+            self.assertTrue(service.answers())
+            with service.wire() as silent:
+                eventually(lambda: service.metrics()["vivary_connections"] == 2, 5, "it is taken")
+                os.kill(service.pid, signal.SIGTERM)
+                self.assertEqual(silent.rest(), b"")
+                self.assertEqual(service.process.wait(5), 0)
+        finally:
+            service.kill()
+
     def test_it_starts_again_on_the_same_port(self):
         with Service("--preload", "") as service:
             self.assertTrue(service.answers())

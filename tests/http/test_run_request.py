@@ -533,25 +533,24 @@ class WorkerTest(Refused):
 
 class DrainingTest(Refused):
     def test_a_service_that_stops_says_so(self):
-        service = Service("--preload", "", "--slots", "2")
+        service = Service("--preload", "", "--slots", "2", "--drain-ms", "3000")
         try:
             with service.wire() as first, service.wire() as second:
                 second.send(post(json.dumps({"code": NOTHING}).encode(), "/v1/run"))
                 self.assertEqual(second.answer()[0], 200)
                 first.send(post(json.dumps({"code": SLOW}).encode(), "/v1/run"))
-                second.send(post(json.dumps({"code": NOTHING}).encode(), "/v1/run"))
-                self.assertEqual(second.answer()[0], 200)  # and the first is on its way as well
                 os.kill(service.pid, signal.SIGTERM)
-
-                def stopping():
-                    second.send(b"GET /readyz HTTP/1.1\r\nHost: vivary\r\n\r\n")
-                    return second.answer()[2] == b'{"status": "stopping"}'
-
-                eventually(stopping, 5, "it is about to stop")
-                second.send(post(json.dumps({"code": NOTHING}).encode(), "/v1/run"))
-                status, headers, body = second.answer()
+                eventually(lambda: service.request("GET", "/readyz")[2] == b'{"status": "stopping"}', 3, "it is about to stop")
+                with service.wire() as late:
+                    late.send(post(json.dumps({"code": NOTHING}).encode(), "/v1/run"))
+                    status, headers, body = late.answer()
                 self.assert_problem((status, {"Content-Type": headers["content-type"]}, json.loads(body)), 503, "draining", None, "Service Unavailable")
                 self.assertGreaterEqual(int(headers["retry-after"]), 1)
+                self.assertEqual(headers["connection"], "close")
+                # Whoever was there before is served, once more.
+                second.send(post(json.dumps({"code": NOTHING}).encode(), "/v1/run"))
+                status, headers, body = second.answer()
+                self.assertEqual((status, json.loads(body)["status"], headers["connection"]), (200, "ok", "close"))
                 status, _, body = first.answer()
                 self.assertEqual((status, json.loads(body)["status"]), (200, "ok"))
             self.assertEqual(service.process.wait(25), 0)
