@@ -24,9 +24,10 @@ enum {
     DISCARD_LEAST = 1 << 20,
     EXPIRE_EVERY_MS = 100,
     KNOCK_MS = 200,
+    RELIEVED_A_TIME = 64,
     DAEMON_FDS = 3,
     SPARE_FDS = 16,
-    SPARE_PART = 16 /* of the connections that there may be, kept free by those that ask nothing giving way */
+    SPARE_PART = 64 /* of the connections that there may be, kept free by those that ask nothing giving way */
 };
 
 /* One client's connection. */
@@ -460,7 +461,7 @@ void http_expire(struct front *front, uint64_t now_ns)
     if (now_ns < http->expire_ns)
         return;
     http->expire_ns = now_ns + EXPIRE_EVERY_MS * NS_PER_MS;
-    for (uint32_t i = 0; i <= http->most / SPARE_PART && knock_relieve(front, now_ns); i++)
+    for (uint32_t i = 0; i < RELIEVED_A_TIME && knock_relieve(front, now_ns); i++)
         continue;
     /* The library's timeout is of idle time: a client that sends a byte a second would stay. */
     for (struct connection *at = http->connections; at != NULL; at = at->next)

@@ -54,7 +54,8 @@ class ExampleTest(RunCase):
                     came = self.run_example(command)
                     if expected.startswith("event:"):
                         kinds = re.findall(r"^event: (.*)$", came, re.M)
-                        self.assertEqual(kinds, re.findall(r"^event: (.*)$", expected, re.M))
+                        # What is printed in one call may come in two parts.
+                    self.assertEqual([kind for i, kind in enumerate(kinds) if i == 0 or kind != kinds[i - 1]], re.findall(r"^event: (.*)$", expected, re.M))
                         self.assertIn('data: {"text": "step\\n"}', came)
                         continue
                     self.assertEqual(settled(json.loads(came)), settled(json.loads(expected)))
