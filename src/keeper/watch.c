@@ -28,6 +28,10 @@
 
 enum { LOOK_MS = 50, REST = 4, DEPTH_MAX = 64 };
 
+/* Beside one file that is as large as RLIMIT_FSIZE lets it be, which its script is told, there are the script itself, folders, and what the
+ * file system takes for itself. */
+#define DISK_SLACK (UINT64_C(1) << 20)
+
 #define FREE_LEAST (UINT64_C(256) << 20) /* bytes that runs together leave on the disk */
 
 struct watched {
@@ -191,7 +195,7 @@ static bool folder_add(const struct watcher *watcher, int above, const char *nam
             continue;
         }
         *bytes += (uint64_t)there.st_blocks * 512;
-        within = *files <= plan->tmp_files && *bytes <= plan->tmp_bytes;
+        within = *files <= plan->tmp_files && *bytes <= plan->tmp_bytes + DISK_SLACK;
         if (within && S_ISDIR(there.st_mode))
             within = depth < DEPTH_MAX && folder_add(watcher, folder, entry->d_name, depth + 1, files, bytes);
     }

@@ -188,7 +188,7 @@ def main():
 
     def test_a_file_is_limited_in_size(self):
         found = self.result("""
-import os, signal
+import os, signal, time
 def main():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
@@ -196,6 +196,7 @@ def main():
             for _ in range(20):
                 file.write(bytes(1 << 20))
     except OSError as error:
+        time.sleep(0.5)  # the watcher sees it, and lets it be
         os.remove("big")
         return {"errno": error.errno}
 """)
