@@ -10,7 +10,7 @@ RUN meson setup /build /src --prefix=/usr --buildtype=release && ninja -C /build
 
 FROM ${BASE}
 RUN apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-        libmicrohttpd12 libseccomp2 libinih1 python3 python3-numpy python3-pandas libopenblas0-serial \
+        libmicrohttpd12 libseccomp2 libinih1 libnettle8 python3 python3-numpy python3-pandas libopenblas0-serial \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY --from=build /out/usr/ /usr/
 # A run's /tmp is its own although nothing can be mounted: each process finds what its descriptor 1000 leads to, and those of a run lead to
