@@ -47,11 +47,14 @@ static void member_try(void *context, struct json_slice key, struct json_slice v
 {
     struct seen *seen = context;
     struct json_error error;
-    promise(key.at > seen->end && value.at > key.at + key.length && value.at + value.length > value.at, "members come in order");
-    promise(key.at[-1] == '"' && key.at[key.length] == '"', "a key lies between its quotes");
+    promise(value.at > seen->end && value.length > 0, "members come in order");
+    if (key.at) { /* else it is an array's element */
+        promise(key.at > seen->end && value.at > key.at + key.length, "a key comes before its value");
+        promise(key.at[-1] == '"' && key.at[key.length] == '"', "a key lies between its quotes");
+        string_try(key);
+        json_key_is(key, "script");
+    }
     seen->end = value.at + value.length;
-    string_try(key);
-    json_key_is(key, "script");
     promise(json_check(value.at, value.length, &STRICT, NULL, NULL, &error) == JSON_OK, "a member's value is JSON by itself");
     promise(!memchr(" \t\r\n", value.at[0], 4) && !memchr(" \t\r\n", seen->end[-1], 4), "no white space around a value");
     if (value.at[0] == '"')

@@ -229,6 +229,9 @@ static const struct values_refused WORKER_VALUES[] = {
 static const struct values_refused CONTAINED_VALUES[] = {
     { "close", 0, ALL_BITS, PLACES, VALUES_ANY_OF, EBADF }, { "dup2", 1, ALL_BITS, PLACES, VALUES_ANY_OF, EBADF },
     { "dup3", 1, ALL_BITS, PLACES, VALUES_ANY_OF, EBADF }, { "fcntl", 0, ALL_BITS, PLACES, VALUES_ANY_OF, EBADF },
+    /* All from some descriptor on: what glibc's posix_spawn() does for subprocess (Python 3.13), which fails if it is refused, for it can't
+     * list /proc/self/fd either. So nothing is closed: a child keeps what was made inheritable. */
+    { "close_range", 1, ALL_BITS, ONE(~0U), VALUES_ANY_OF, ANSWER_DONE },
     { "close_range", 1, ALL_BITS, ONE(CELL_TMP_FD), VALUES_FROM, ENOSYS },
     /* Without a user namespace of the worker's own, these are what a capability that was left to it would be used with. */
     ALWAYS("setuid", EPERM), ALWAYS("setgid", EPERM), ALWAYS("setreuid", EPERM), ALWAYS("setregid", EPERM), ALWAYS("setresuid", EPERM),

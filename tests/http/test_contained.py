@@ -174,7 +174,8 @@ def main():
     libc = ctypes.CDLL(None, use_errno=True)
     said = {}
     for name, call in (("close", lambda: libc.close(1000)), ("dup2", lambda: libc.dup2(0, 1001)), ("dup3", lambda: libc.dup3(0, 1000, 0)),
-                       ("cloexec", lambda: libc.fcntl(1000, 2, 1)), ("close_range", lambda: libc.syscall(436, 3, 0xffffffff, 0)),
+                       ("cloexec", lambda: libc.fcntl(1000, 2, 1)), ("close_range", lambda: libc.syscall(436, 3, 5000, 0)),
+                       ("all from 3 on", lambda: libc.syscall(436, 3, 0xffffffff, 0)),
                        ("high bits", lambda: libc.syscall(3, ctypes.c_ulong(1000 | 1 << 32)))):
         ctypes.set_errno(0)
         said[name] = (call(), ctypes.get_errno())
@@ -183,8 +184,26 @@ def main():
                            capture_output=True, text=True)
     return {"said": said, "child": child.stdout + child.stderr}
 """)
-        self.assertEqual(found["said"], {"close": [-1, 9], "dup2": [-1, 9], "dup3": [-1, 9], "cloexec": [-1, 9], "close_range": [-1, 38], "high bits": [-1, 9]})
+        self.assertEqual(found["said"], {"close": [-1, 9], "dup2": [-1, 9], "dup3": [-1, 9], "cloexec": [-1, 9], "close_range": [-1, 38],
+                                         "all from 3 on": [0, 0], "high bits": [-1, 9]})
         self.assertEqual(found["child"], "True\n")
+
+    def test_a_child_can_be_spawned_as_newer_pythons_do(self):
+        """subprocess leaves the closing of descriptors to posix_spawn() from Python 3.13 on."""
+        self.need_children()
+        found = self.result("""
+import ctypes, os
+def main():
+    libc = ctypes.CDLL(None, use_errno=True)
+    actions, pid = ctypes.create_string_buffer(256), ctypes.c_int()
+    assert libc.posix_spawn_file_actions_init(actions) == 0
+    assert libc.posix_spawn_file_actions_addclosefrom_np(actions, 3) == 0
+    words = (ctypes.c_char_p * 4)(b"sh", b"-c", b"echo spawned; : > there", None)
+    error = libc.posix_spawn(ctypes.byref(pid), b"/bin/sh", actions, None, words, None)
+    status = os.waitpid(pid.value, 0)[1] if error == 0 else None
+    return {"error": error, "status": status, "there": os.path.exists("there")}
+""")
+        self.assertEqual(found, {"error": 0, "status": 0, "there": True})
 
     def test_a_file_is_limited_in_size(self):
         found = self.result("""
