@@ -149,8 +149,7 @@ def owner_signal(facts):
     fcntl.fcntl(one, fcntl.F_SETOWN, facts["victim"])
     fcntl.fcntl(one, 10, signal.SIGKILL)
     fcntl.fcntl(one, fcntl.F_SETFL, os.O_ASYNC)
-    os.write(other, b"x\n")
-    return fcntl.fcntl(one, fcntl.F_GETOWN) == facts["victim"] and "the owner was taken"
+    os.write(other, b"x\n")  # that it may be its owner is no harm: it is looked at whether the victim lives on
 
 
 @attack("writes", signal_to_child_works)

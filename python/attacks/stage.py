@@ -96,7 +96,7 @@ class Stage:
             "secret_file": self.secret, "open_file": self.open_file, "open_folder": self.open_folder, "folder": self.folder, "marker": self.marker,
             "variable": self.variable, "variable_value": self.variable_value, "tcp": self.tcp, "udp": self.udp, "abstract": self.abstract,
             "unix": self.unix, "victim": self.victim.pid, "service": service, "hostname": socket.gethostname(),
-            "namespaces": {kind: os.readlink("/proc/self/ns/" + kind) for kind in ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")},
+            "namespaces": {kind: os.readlink("/proc/self/ns/" + kind) for kind in os.listdir("/proc/self/ns") if not kind.endswith("_for_children")},
             "disk": [os.major(disk), os.minor(disk)], "root_only": [name for name in os.listdir("/") if name not in COMMON],
             "null_device": [os.stat("/dev/null").st_dev, os.stat("/dev/null").st_ino], **self.canaries.facts(),
             "users": [user.pw_name for user in pwd.getpwall() if 0 < user.pw_uid < 60000],
@@ -113,6 +113,8 @@ class Stage:
                 seen.append((path, oct(os.stat(path).st_mode), hashlib.sha256(file.read()).hexdigest()))
         # System V objects on the host that belong to a cell's uid; others come and go by themselves.
         for kind, column in (("shm", 7), ("sem", 4), ("msg", 7)):
+            if not os.path.exists("/proc/sysvipc/" + kind):
+                continue  # gVisor lists none
             with open("/proc/sysvipc/" + kind) as file:
                 seen.append([line for line in file.readlines()[1:] if int(line.split()[column]) >= UIDS_OF_CELLS])
         return seen

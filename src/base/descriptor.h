@@ -2,6 +2,7 @@
 #ifndef VIVARY_BASE_DESCRIPTOR_H
 #define VIVARY_BASE_DESCRIPTOR_H
 
+#include <limits.h>
 #include <unistd.h>
 
 static inline void fd_close(int *fd)
@@ -17,6 +18,9 @@ static inline int fd_take(int *fd)
     *fd = -1;
     return taken;
 }
+
+/* For close_range(2): none is above. Not ~0U, which gVisor takes for a negative number and refuses. */
+#define FD_LAST INT_MAX
 
 #define OWN_FD __attribute__((cleanup(fd_close))) int
 

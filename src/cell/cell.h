@@ -39,8 +39,9 @@ int landlock_enter(struct cell *cell, struct fault *why);
 int seccomp_enter(struct cell *cell, struct fault *why);
 
 /* The pieces that init and front use as well. */
-int bounding_drop(struct fault *why);      /* needs CAP_SETPCAP */
-int capabilities_clear(struct fault *why); /* permitted, effective, inheritable, ambient */
+int bounding_drop(struct fault *why);                          /* needs CAP_SETPCAP */
+int keyring_leave(const struct plan *plan, struct fault *why); /* for an empty session keyring */
+int capabilities_clear(struct fault *why);                     /* permitted, effective, inheritable, ambient */
 /* `ret_listener`: takes the calls that the filter refers to it, the caller's; NULL: it refers none. */
 int seccomp_load(const struct sock_filter *filter, uint32_t length, int *ret_listener, struct fault *why);
 

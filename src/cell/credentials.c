@@ -22,6 +22,16 @@ static int identity_change(uid_t uid, struct fault *why)
     return 0;
 }
 
+/* The session keyring comes from who started the service, and a process may read what is in its own. Seccomp refuses the calls; were it
+ * gone, there would be an empty one. A kernel without keys says ENOSYS, a container that keeps all from them EPERM. */
+int keyring_leave(const struct plan *plan, struct fault *why)
+{
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS &&
+        !(plan->level == LEVEL_CONTAINED && errno == EPERM))
+        return fault_set(why, errno, "keyctl", "session keyring");
+    return 0;
+}
+
 int credentials_enter(struct cell *cell, struct fault *why)
 {
     const struct plan *plan = cell->plan;
@@ -34,10 +44,9 @@ int credentials_enter(struct cell *cell, struct fault *why)
         r = identity_change((contained ? plan->uid_base : 0) + UID_SLOT + cell->slot, why);
     if (r < 0)
         return r;
-    /* The session keyring comes from who started the service, and a process may read what is in its own. Seccomp refuses the calls; were it
-     * gone, there would be an empty one. A kernel without keys says ENOSYS, a container that keeps all from them EPERM. */
-    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS && !(contained && errno == EPERM))
-        return fault_set(why, errno, "keyctl", "session keyring");
+    r = plan->pidfds ? keyring_leave(plan, why) : 0; /* gVisor never frees one, and has room for few: all have the keeper's */
+    if (r < 0)
+        return r;
     /* The change made the process undumpable, and with that its own /proc/self belong to root: prctl(2). What may look at it now is its own
      * uid, so only itself; cores are off by RLIMIT_CORE. */
     if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)

@@ -1,4 +1,5 @@
 /* descriptors: a worker holds nothing that leads anywhere but to its own run. */
+#include "base/descriptor.h"
 #include "cell/ablation.h"
 #include "cell/cell.h"
 
@@ -39,7 +40,7 @@ int descriptors_enter(struct cell *cell, struct fault *why)
     if (layer_left_out(cell->plan, LAYER_DESCRIPTORS))
         return 0;
     if (close_range(STDERR_FILENO + 1, (contained ? CELL_TMP_FD : CELL_SOCKET_FD) - 1, 0) < 0 ||
-        close_range(CELL_STATUS_FD + 1, ~0U, 0) < 0)
+        close_range(CELL_STATUS_FD + 1, FD_LAST, 0) < 0)
         return fault_set(why, errno, "close_range", "all but ours");
     return 0;
 }

@@ -10,6 +10,10 @@
  * zygote's user namespace. `made` is where a struct fault goes, with error 0 once all is made. Never returns. */
 _Noreturn void init_run(const struct plan *plan, const struct sock_filter *filter, int made);
 
+/* Where the zygote makes it instead, with new namespaces of every kind: gives up all that the caller, whose worker is its child, has no
+ * need of. 0 or -errno. */
+int init_drop(const struct plan *plan, const struct sock_filter *filter, struct fault *why);
+
 int mounts_make(const struct plan *plan, struct fault *why); /* the cell's own /tmp, /dev/shm, /dev/pts, /runtime and /proc */
 
 #endif

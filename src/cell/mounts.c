@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 
 static int mount_make(const char *type, const char *at, unsigned long flags, const char *options, struct fault *why)
@@ -22,13 +23,16 @@ int mounts_make(const struct plan *plan, struct fault *why)
     snprintf(runtime, sizeof runtime, "mode=1777,size=16m,nr_inodes=16");
 
     unsigned long flags = layer_left_out(plan, LAYER_NOSUID) ? 0 : MS_NOSUID | MS_NODEV;
+    if (!plan->pidfds) /* gVisor's tmpfs doesn't count files, and its devpts no terminals */
+        *strrchr(sizes, ',') = *strrchr(runtime, ',') = '\0';
     int r = mount_make("tmpfs", "/tmp", flags, sizes, why);
     if (r == 0)
         r = mount_make("tmpfs", "/dev/shm", flags, sizes, why);
     if (r == 0)
         r = mount_make("tmpfs", "/runtime", flags, runtime, why);
     if (r == 0) /* pseudo-terminals of its own: ptmx here makes them in this instance, and nobody else's are to be seen */
-        r = mount_make("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,max=64", why);
+        r = mount_make("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC,
+                       plan->pidfds ? "newinstance,ptmxmode=0666,mode=0620,max=64" : "newinstance,ptmxmode=0666,mode=0620", why);
     if (r == 0) /* hidepid: the init isn't shown to the worker; subset: nothing of the host's hardware, memory or settings */
         r = mount_make("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC,
                        layer_left_out(plan, LAYER_PROC) ? NULL : "subset=pid,hidepid=invisible", why);

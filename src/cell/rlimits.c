@@ -2,6 +2,7 @@
 #include "cell/cell.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/resource.h>
 
 int rlimits_enter(struct cell *cell, struct fault *why)
@@ -15,6 +16,7 @@ int rlimits_enter(struct cell *cell, struct fault *why)
         int resource;
         const char *name;
         uint64_t most;
+        bool fixed_in_gvisor; /* it lets nobody set these */
     } limits[] = {
         { RLIMIT_DATA, "DATA", cell->zygote_data + room },
         /* Counts every mapping, so only where nothing else bounds shared memory: it makes threads dear (arenas, stacks). */
@@ -31,17 +33,17 @@ int rlimits_enter(struct cell *cell, struct fault *why)
          * value that does: core(5), do_coredump in fs/coredump.c. */
         { RLIMIT_CORE, "CORE", 1 },
         { RLIMIT_MEMLOCK, "MEMLOCK", contained ? 0 : 64 << 10 },
-        { RLIMIT_MSGQUEUE, "MSGQUEUE", contained ? 0 : 64 << 10 },
-        { RLIMIT_SIGPENDING, "SIGPENDING", 1024 },
-        { RLIMIT_NICE, "NICE", 0 },
-        { RLIMIT_RTPRIO, "RTPRIO", 0 },
+        { RLIMIT_MSGQUEUE, "MSGQUEUE", contained ? 0 : 64 << 10, true },
+        { RLIMIT_SIGPENDING, "SIGPENDING", 1024, true },
+        { RLIMIT_NICE, "NICE", 0, true },
+        { RLIMIT_RTPRIO, "RTPRIO", 0, true },
     };
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         struct rlimit now, wanted = { .rlim_cur = limits[i].most, .rlim_max = limits[i].most };
         /* A hard limit that is already lower stays: raising it needs CAP_SYS_RESOURCE over the host, which a zygote never has. */
         if (getrlimit(limits[i].resource, &now) == 0 && now.rlim_max < wanted.rlim_max)
             wanted.rlim_cur = wanted.rlim_max = now.rlim_max;
-        if (setrlimit(limits[i].resource, &wanted) < 0)
+        if (setrlimit(limits[i].resource, &wanted) < 0 && !(limits[i].fixed_in_gvisor && !plan->pidfds && errno == EPERM))
             return fault_set(why, errno, "setrlimit", limits[i].name);
     }
     return 0;

@@ -28,8 +28,8 @@
  * each instance, since the kernel counts processes by uid over all containers of a host. */
 enum { UID_BASE_LEAST = 1 << 30, UID_RANGE = 65536, UID_RANGES = 14000 };
 
-/* A worker's socket lies at 1000 and up, out of a script's way; the keeper holds up to twelve descriptors for each slot. */
-enum { DESCRIPTORS_LEAST = 1024, DESCRIPTORS_SLOT = 21, DESCRIPTORS_OTHER = 64 };
+/* A worker's socket lies at 1000 and up, out of a script's way; the keeper holds up to fourteen descriptors for each slot. */
+enum { DESCRIPTORS_LEAST = 1024, DESCRIPTORS_SLOT = 23, DESCRIPTORS_OTHER = 64 };
 
 int launch_fail(const char *what)
 {

@@ -22,8 +22,9 @@ const char *level_missing(const struct host *host, enum plan_level level)
             return "level full needs root, or user namespaces for everybody, which this host, or its container, doesn't allow";
         if (!host->user || !host->pid || !host->mnt || !host->net || !host->ipc || !host->uts || !host->cgroup || !host->proc_subset)
             return "level full needs namespaces, which this host, or its container, doesn't allow";
-        if (!host->pidfd)
-            return "level full needs pidfds, from a kernel from 5.4 on (gVisor has none)";
+        if (!host->pidfd &&
+            !host->own_range) /* a run that owns the files it sees can change them there: truncate(2) on a read-only mount */
+            return "level full in gVisor needs root, with CAP_SETUID and CAP_SETGID";
     } else {
         if (!host->pidfd)
             return "level contained needs pidfds, from a kernel from 5.4 on (gVisor has none)";
@@ -46,7 +47,7 @@ void level_probe(const struct settings *settings, struct host *ret_host)
     *ret_host = (struct host) { 0 };
     host_probe(ret_host);
     if (level_missing(ret_host, LEVEL_FULL) == NULL || strcmp(settings->level, "contained") == 0 || !host_probe_user(full_enough) ||
-        !host_enter_user())
+        !host_enter_user(&ret_host->own_range))
         return;
     ret_host->own_user = true;
     host_probe(ret_host);
@@ -139,13 +140,14 @@ int level_choose(struct launch *launch)
     launch->plan.notify = launch->host.notify && !launch->alone;
     launch->plan.user_nested = launch->host.nested_user;
     launch->plan.overlay = launch->host.overlay;
+    launch->plan.pidfds = launch->host.pidfd;
     groups_choose(launch);
     const char *asked = launch->settings.level, *full = level_missing(&launch->host, LEVEL_FULL);
     const char *contained = level_missing(&launch->host, LEVEL_CONTAINED);
     launch->plan.level = 0;
-    launch->plan.uids = geteuid() == 0 && !launch->host.own_user;
+    launch->plan.uids = geteuid() == 0 && (!launch->host.own_user || launch->host.own_range);
     if (launch->host.own_user)
-        launch->plan.uid_base = 0;
+        launch->plan.uid_base = launch->host.own_range ? HOST_RANGE_AT : 0;
     if (full == NULL && strcmp(asked, "contained") != 0)
         launch->plan.level = LEVEL_FULL;
     else if (contained == NULL && strcmp(asked, "full") != 0)
@@ -215,6 +217,10 @@ void level_unbounded(const struct plan *plan, char ret_text[static LEVEL_TEXT_MA
         list_add(ret_text, "a run's share of the processors");
     if (alone)
         list_add(ret_text, "threads (but by memory)");
+    if (plan->level == LEVEL_FULL && !plan->pidfds) {
+        list_add(ret_text, "how many files are in /tmp");
+        list_add(ret_text, "what gVisor tells of itself");
+    }
     if (plan->level == LEVEL_FULL)
         return;
     list_add(ret_text, "disk under files without a name (until 256 MiB are left)");

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/openat2.h>
 #include <nettle/base64.h>
 #include <signal.h>
 #include <stdio.h>
@@ -208,25 +207,31 @@ static void fetched_member(void *context, struct json_slice key, struct json_sli
         fetched->encoding = value;
 }
 
-/* Opens a new file below the folder. The name is a stranger's: no link is followed, and nothing above is reached (openat2(2)). */
+/* Opens a new file below the folder. The name is a stranger's: it is gone through part by part, so that no link is followed and nothing
+ * above is reached. Not by openat2(2), which gVisor hasn't. */
 static int fetched_open(int folder, char *path)
 {
-    struct open_how how = { .flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
-                            .mode = 0644,
-                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };
-    if (path[0] == '/' || strcmp(path, "..") == 0 || strncmp(path, "../", 3) == 0 || strstr(path, "/..") != NULL) {
-        errno = EXDEV;
-        return -1;
-    }
-    for (char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        struct open_how of_folder = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = how.resolve };
+    OWN_FD at = fcntl(folder, F_DUPFD_CLOEXEC, 3);
+    for (char *part = path; at >= 0;) {
+        char *slash = strchrnul(part, '/');
+        bool last = *slash == '\0';
         *slash = '\0';
-        OWN_FD there = (int)syscall(SYS_openat2, folder, path, &of_folder, sizeof of_folder);
-        if (there < 0 && errno == ENOENT && mkdirat(folder, path, 0755) < 0)
-            return -1; /* what is above it was looked at just before, and is this process's alone to change */
-        *slash = '/';
+        bool named = part[0] != '\0' && strcmp(part, ".") != 0 && strcmp(part, "..") != 0;
+        int next = -1;
+        if (!named)
+            errno = EXDEV;
+        else if (last)
+            next = openat(at, part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+        else if (mkdirat(at, part, 0755) == 0 || errno == EEXIST)
+            next = openat(at, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (last)
+            return next;
+        *slash = '/'; /* an error names the path */
+        fd_close(&at);
+        at = next;
+        part = slash + 1;
     }
-    return (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
+    return -1;
 }
 
 static void fetched_element(void *context, struct json_slice key, struct json_slice value)

@@ -2,6 +2,7 @@
  */
 #include "base/clock.h"
 #include "base/descriptor.h"
+#include "base/log.h"
 #include "base/passing.h"
 #include "cell/ablation.h"
 #include "cell/init.h"
@@ -202,7 +203,7 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
     keeper->zygotes[slot->zygote].cells++;
     slot->why = DIED_EXITED;
     slot->status = 0;
-    slot->worker_forked = false;
+    slot->worker_forked = slot->end_ordered = false;
     slot->wants_usage = false;
     slot->empty_by_ns = 0;
     slot->cpu_ms = keeper->plan->cpu_ms;
@@ -215,7 +216,8 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
     if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, status_read, &of_status) < 0)
         return fault_set(why, errno, "epoll_ctl", "cell");
     slot->swept = false;
-    if (keeper->plan->level == LEVEL_FULL) {
+    bool init_first = keeper->plan->level == LEVEL_FULL && keeper->plan->pidfds;
+    if (init_first) {
         r = init_start(keeper, slot, status_write, why);
         if (r < 0)
             return r;
@@ -236,7 +238,7 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
     slot->given[0] = fd_take(&front_socket);
     slot->given[1] = fd_take(&out_read);
     slot->given[2] = fd_take(&err_read);
-    return keeper->plan->level == LEVEL_FULL ? 0 : cell_order(keeper, number, why); /* else its init says when */
+    return init_first ? 0 : cell_order(keeper, number, why); /* its init says when */
 }
 
 int cell_order(struct keeper *keeper, uint32_t number, struct fault *why)
@@ -248,9 +250,9 @@ int cell_order(struct keeper *keeper, uint32_t number, struct fault *why)
     OWN_FD runtime = -1;
     for (size_t i = 0; i < FORK_KEPT; i++)
         fds[i] = slot->worker[i];
-    if (keeper->plan->level == LEVEL_FULL) {
+    if (keeper->plan->level == LEVEL_FULL && keeper->plan->pidfds) {
         fds[FORK_INIT] = slot->init_fd;
-    } else {
+    } else if (keeper->plan->level == LEVEL_CONTAINED) {
         int r = slot_open(keeper->plan, number, &tmp, &runtime, why);
         if (r < 0)
             return r;
@@ -268,4 +270,23 @@ int cell_order(struct keeper *keeper, uint32_t number, struct fault *why)
     slot->worker_forked = true;
     slot->state = SLOT_JAILING;
     return 0;
+}
+
+void ends_order(struct keeper *keeper)
+{
+    const struct plan *plan = keeper->plan;
+    for (uint32_t i = 0; i < plan->slots && plan->level == LEVEL_FULL && !plan->pidfds; i++) {
+        struct slot *slot = &keeper->slots[i];
+        if (slot->state != SLOT_KILLING || !slot->worker_forked || slot->end_ordered)
+            continue;
+        struct fork_order order = { .kind = WIRE_END, .slot = i, .generation = slot->generation };
+        int r = passing_send(keeper->zygotes[slot->zygote].socket, &order, sizeof order, NULL, 0);
+        slot->end_ordered = true;
+        if (r < 0) { /* it doesn't listen; without it nothing of its cells stays */
+            struct fault why;
+            fault_set(&why, -r, "sendmsg", "zygote");
+            log_fault("zygote_lost", &why);
+            zygote_kill(&keeper->zygotes[slot->zygote]);
+        }
+    }
 }

@@ -23,6 +23,8 @@ enum slot_state {
     SLOT_STATES
 };
 
+enum event { EVENT_OOM, EVENT_FORK_REFUSED, EVENTS };
+
 /* One serves. The other is to take its place, or has lost it, and ends with the last of its cells. */
 enum { ZYGOTES = 2 };
 
@@ -46,6 +48,7 @@ struct slot {
     uint64_t deadline_ns; /* of the state: jailing, running */
     bool init_dead;
     bool worker_forked; /* ordered from the zygote, its end not yet reported */
+    bool end_ordered;   /* of the zygote, where it is the one who can */
     enum died_why why;  /* what ended the cell */
     int32_t status;     /* of the worker, as of wait(2) */
     int init_fd;        /* full: pidfd of the cell's pid 1; contained: of the worker; -1: none */
@@ -59,6 +62,7 @@ struct slot {
     int held[ZYGOTES][HELD_KINDS];    /* they belong to the zygote's user namespace; -1: not made yet */
     int cpu_usage;                    /* the cgroup's account of processor time */
     int meters[METERS];               /* and more of it; -1: not here */
+    int events[EVENTS];               /* what the groups count of what seldom happens; -1: not here */
     uint64_t memory_bytes, processes; /* what its groups allow now */
     uint64_t cpu_ms;                  /* what its run may use */
     bool wants_usage;                 /* its run's TAKEN did */
@@ -130,6 +134,8 @@ int cell_start(struct keeper *keeper, uint32_t slot, struct fault *why);
 void held_drop(struct slot *slot, uint32_t zygote);
 /* Orders its worker, once its init has made it. */
 int cell_order(struct keeper *keeper, uint32_t slot, struct fault *why);
+/* Where there are no pidfds: has the zygotes end the cells that are to be. */
+void ends_order(struct keeper *keeper);
 
 /* contained.c: what a slot costs where no namespace and no cgroup bounds it. A sweeper for a slot whose worker is reaped; true once it is
  * through. */

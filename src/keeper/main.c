@@ -9,6 +9,7 @@
 #include "base/descriptor.h"
 #include "base/log.h"
 #include "base/passing.h"
+#include "cell/cell.h"
 #include "wire/done.h"
 #include "wire/exited.h"
 #include "wire/limited.h"
@@ -59,7 +60,9 @@ static bool slot_is_empty(struct keeper *keeper, uint32_t number)
     const struct slot *slot = &keeper->slots[number];
     if (slot->state != SLOT_KILLING || slot->worker_forked)
         return false;
-    return keeper->plan->level == LEVEL_CONTAINED ? slot_sweep(keeper, number) : slot->init_dead;
+    if (keeper->plan->level == LEVEL_CONTAINED)
+        return slot_sweep(keeper, number);
+    return slot->init_dead || !keeper->plan->pidfds; /* the zygote reports an init of its own, with which all of its cell ends */
 }
 
 void slot_settle(struct keeper *keeper, uint32_t number)
@@ -78,7 +81,7 @@ void slot_settle(struct keeper *keeper, uint32_t number)
     watcher_tell(keeper, number);
     if (known && keeper->front >= 0) {
         struct died died = { .kind = WIRE_DIED, .slot = number, .generation = slot->generation, .why = slot->why, .status = slot->status };
-        if (slot->wants_usage)
+        if (slot->wants_usage && slot->why != DIED_DONE) /* else the front has answered, by the meters that it has itself */
             usage_read(keeper, number, &died.usage);
         int r = passing_send(keeper->front, &died, sizeof died, NULL, 0);
         if (r < 0) { /* the socket's queue holds more records than there are slots: a front that reads none is broken */
@@ -379,6 +382,8 @@ static int keeper_prepare(struct keeper *keeper, struct fault *why)
     if (r < 0)
         return r;
     assert(keeper->plan != NULL);
+    if (!keeper->plan->pidfds && (r = keyring_leave(keeper->plan, why)) < 0) /* else each worker does */
+        return r;
     keeper->slots = calloc(keeper->plan->slots, sizeof *keeper->slots);
     if (keeper->slots == NULL)
         return fault_set(why, ENOMEM, "calloc", "slots");
@@ -387,6 +392,8 @@ static int keeper_prepare(struct keeper *keeper, struct fault *why)
         slot->init_fd = slot->status_fd = slot->cpu_usage = -1;
         for (size_t k = 0; k < METERS; k++)
             slot->meters[k] = -1;
+        for (size_t k = 0; k < EVENTS; k++)
+            slot->events[k] = -1;
         slot->memory_bytes = keeper->plan->memory_bytes;
         slot->processes = keeper->plan->processes;
         slot->given[0] = slot->given[1] = slot->given[2] = -1;
@@ -486,6 +493,7 @@ int main(void)
             keeper_stop(&keeper);
             return 1;
         }
+        ends_order(&keeper);
         struct epoll_event events[64];
         int count = epoll_wait(keeper.epoll, events, 64, wait_ms);
         /* The front first: that a run has begun must be known before its end is. */

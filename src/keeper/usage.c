@@ -21,8 +21,10 @@ static int slot_open_file(const struct keeper *keeper, uint32_t number, enum pla
 
 void meters_open(struct keeper *keeper, uint32_t number)
 {
-    int *meters = keeper->slots[number].meters;
+    int *meters = keeper->slots[number].meters, *events = keeper->slots[number].events;
     bool first = keeper->plan->cgroup_version == 1;
+    events[EVENT_OOM] = slot_open_file(keeper, number, GROUP_MEMORY, first ? "memory.oom_control" : "memory.events", O_RDONLY);
+    events[EVENT_FORK_REFUSED] = slot_open_file(keeper, number, GROUP_PIDS, "pids.events", O_RDONLY);
     meters[METER_TIME] = slot_open_file(keeper, number, GROUP_CPU, first ? "cpuacct.usage" : "cpu.stat", O_RDONLY);
     meters[METER_SYSTEM] = first ? slot_open_file(keeper, number, GROUP_CPU, "cpuacct.usage_sys", O_RDONLY) : -1;
     meters[METER_MEMORY] = slot_open_file(keeper, number, GROUP_MEMORY, first ? "memory.max_usage_in_bytes" : "memory.peak", O_RDWR);
@@ -34,18 +36,16 @@ void meters_open(struct keeper *keeper, uint32_t number)
     }
 }
 
-static uint32_t event_count(const struct keeper *keeper, uint32_t number, enum plan_group kind, const char *file, const char *name)
+static uint32_t event_count(int file, const char *name)
 {
     char text[512];
-    OWN_FD fd = slot_open_file(keeper, number, kind, file, O_RDONLY);
-    return meter_text(fd, text, sizeof text) > 0 ? (uint32_t)meter_number(text, name) : 0;
+    return meter_text(file, text, sizeof text) > 0 ? (uint32_t)meter_number(text, name) : 0;
 }
 
-static void events_read(const struct keeper *keeper, uint32_t number, uint32_t *ret_ooms, uint32_t *ret_forks_refused)
+static void events_read(const struct slot *slot, uint32_t *ret_ooms, uint32_t *ret_forks_refused)
 {
-    bool first = keeper->plan->cgroup_version == 1;
-    *ret_ooms = event_count(keeper, number, GROUP_MEMORY, first ? "memory.oom_control" : "memory.events", "oom_kill");
-    *ret_forks_refused = event_count(keeper, number, GROUP_PIDS, "pids.events", "max");
+    *ret_ooms = event_count(slot->events[EVENT_OOM], "oom_kill");
+    *ret_forks_refused = event_count(slot->events[EVENT_FORK_REFUSED], "max");
 }
 
 void usage_begin(struct keeper *keeper, uint32_t number)
@@ -60,7 +60,7 @@ void usage_begin(struct keeper *keeper, uint32_t number)
 void events_begin(struct keeper *keeper, uint32_t number)
 {
     struct slot *slot = &keeper->slots[number];
-    events_read(keeper, number, &slot->ooms_before, &slot->forks_refused_before);
+    events_read(slot, &slot->ooms_before, &slot->forks_refused_before);
 }
 
 void usage_read(const struct keeper *keeper, uint32_t number, struct run_usage *ret_usage)
@@ -77,7 +77,7 @@ void usage_read(const struct keeper *keeper, uint32_t number, struct run_usage *
         ret_usage->memory_peak = now.memory_peak;
         ret_usage->known |= USAGE_MEMORY;
     }
-    events_read(keeper, number, &ret_usage->ooms, &ret_usage->forks_refused);
+    events_read(slot, &ret_usage->ooms, &ret_usage->forks_refused);
     ret_usage->ooms -= slot->ooms_before;
     ret_usage->forks_refused -= slot->forks_refused_before;
 }

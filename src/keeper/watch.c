@@ -326,7 +326,7 @@ int watcher_start(struct keeper *keeper, struct fault *why)
         struct watcher watcher = { .plan = keeper->plan, .watched = keeper->watched, .socket = dup2(theirs, 3) };
         watcher.usage = calloc(keeper->plan->slots, sizeof *watcher.usage);
         watcher.generations = calloc(keeper->plan->slots, sizeof *watcher.generations);
-        if (watcher.socket < 0 || watcher.usage == NULL || watcher.generations == NULL || close_range(4, ~0U, 0) < 0)
+        if (watcher.socket < 0 || watcher.usage == NULL || watcher.generations == NULL || close_range(4, FD_LAST, 0) < 0)
             _exit(1);
         log_start("watcher");
         watcher.sees_all = overrides_permissions();

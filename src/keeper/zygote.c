@@ -63,7 +63,7 @@ int zygote_exec(const struct plan *plan, int socket, int plan_fd, struct fault *
         dup2(spare_plan, ZYGOTE_PLAN_FD) < 0)
         return fault_set(why, errno, "dup2", "zygote's descriptors");
     if (close_range(ZYGOTE_PLAN_FD + 1, CELL_TMP_FD - 1, CLOSE_RANGE_CLOEXEC) < 0 ||
-        close_range(CELL_RUNTIME_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        close_range(CELL_RUNTIME_FD + 1, FD_LAST, CLOSE_RANGE_CLOEXEC) < 0)
         return fault_set(why, errno, "close_range", "zygote");
 
     char program[PLAN_PATH_MAX + 128];
@@ -115,8 +115,8 @@ int zygote_start(struct keeper *keeper, uint32_t number, struct fault *why)
         return -report.why.error;
     }
 
-    OWN_FD pidfd = pidfd_open(report.pid, 0);
-    if (pidfd < 0)
+    OWN_FD pidfd = keeper->plan->pidfds ? pidfd_open(report.pid, 0) : -1;
+    if (pidfd < 0 && keeper->plan->pidfds)
         return fault_set(why, errno, "pidfd_open", "zygote");
     struct epoll_event event = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_ZYGOTE + number };
     if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, ours, &event) < 0)

@@ -35,6 +35,8 @@ static int zygote_become(const struct plan *plan, int socket, int plan_fd, int g
         return fault_set(why, EPIPE, "read", "uid map");
     if (plan->uids && (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0))
         return fault_set(why, errno, "setresuid", "zygote");
+    if (!plan->pidfds && unshare((int)namespaces_of(plan, CLONE_NEWNS)) < 0)
+        return fault_set(why, errno, "unshare", "zygote's mounts");
     int r = root_enter(why);
     if (r < 0)
         return r;
@@ -60,7 +62,10 @@ int zygote_launch_full(const struct plan *plan, int socket, int plan_fd, pid_t *
         return fault_set(why, errno, "pipe2", "go");
     /* CLONE_PARENT: the keeper's child, to be reaped by it. A fork but for the flags: this process has one thread and doesn't use its tid.
      */
-    unsigned long kinds = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+    unsigned long kinds = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+    /* In gVisor clone(2) doesn't know cgroup namespaces, and a mount namespace that is made with a user namespace belongs to the outer one.
+     */
+    kinds |= plan->pidfds ? CLONE_NEWNS | CLONE_NEWCGROUP : 0;
     long pid = syscall(SYS_clone, CLONE_PARENT | namespaces_of(plan, kinds) | SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid < 0)
         return fault_set(why, errno, "clone", "zygote");

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -66,14 +67,16 @@ static bool map_write(const char *map)
 
 /* In a user namespace whose uid 0 is somebody without privileges, as the zygote's is, an unprivileged uid makes another, as a worker does.
  * A child with the host's rights writes the outer map. */
+enum { NESTED_HOST, NESTED_SINGLE, NESTED_RANGE };
+
 static bool nested_try(int flags)
 {
     int ready[2], mapped[2];
     char word;
     if (pipe2(ready, O_CLOEXEC) < 0 || pipe2(mapped, O_CLOEXEC) < 0)
         return false;
-    bool single = flags != 0;
-    const char *outer_map = single ? "0 0 1" : "0 1073741824 65536";
+    bool single = flags == NESTED_SINGLE;
+    const char *outer_map = single ? "0 0 1" : flags == NESTED_RANGE ? "0 65536 65536" : "0 1073741824 65536";
     pid_t inner = getpid(), writer = fork();
     if (writer == 0) {
         close(ready[1]); /* else it would wait for a word from itself when the other end gives up */
@@ -92,18 +95,23 @@ static bool nested_try(int flags)
     if (!single && (syscall(SYS_setresgid, 1000, 1000, 1000) < 0 || syscall(SYS_setresuid, 1000, 1000, 1000) < 0))
         return false;
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-    return unshare(CLONE_NEWUSER) == 0 && text_write("/proc/self/setgroups", "deny") && map_write(single ? "1000 0 1" : "1000 1000 1");
+    if (unshare(CLONE_NEWUSER) < 0)
+        return false;
+    text_write("/proc/self/setgroups", "deny"); /* where it is demanded and wasn't to be had, the map says so */
+    return map_write(single ? "1000 0 1" : "1000 1000 1");
 }
 
+/* gVisor's overlay goes on writing when the mount that its upper folder lies in has become read-only. */
 static bool overlay_try(int flags)
 {
     (void)flags;
-    return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-           mount("tmpfs", "/run", "tmpfs", 0, "size=1m") == 0 && mkdir("/run/u", 0755) == 0 &&
-           mount("tmpfs", "/run/u", "tmpfs", 0, "size=1m") == 0 && mkdir("/run/u/u", 0755) == 0 && mkdir("/run/u/w", 0755) == 0 &&
-           mkdir("/run/o", 0755) == 0 &&
-           mount("overlay", "/run/o", "overlay", 0, "lowerdir=/usr,upperdir=/run/u/u,workdir=/run/u/w") == 0 &&
-           mount(NULL, "/run/u", NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0;
+    bool laid = unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+                mount("tmpfs", "/run", "tmpfs", 0, "size=1m") == 0 && mkdir("/run/u", 0755) == 0 &&
+                mount("tmpfs", "/run/u", "tmpfs", 0, "size=1m") == 0 && mkdir("/run/u/u", 0755) == 0 && mkdir("/run/u/w", 0755) == 0 &&
+                mkdir("/run/o", 0755) == 0 &&
+                mount("overlay", "/run/o", "overlay", 0, "lowerdir=/usr,upperdir=/run/u/u,workdir=/run/u/w") == 0 &&
+                mount(NULL, "/run/u", NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0;
+    return laid && mkdir("/run/o/written", 0755) < 0;
 }
 
 static bool proc_try(int flags)
@@ -175,7 +183,7 @@ static bool uids_try(int flags)
 
 void host_probe(struct host *ret_host)
 {
-    *ret_host = (struct host) { .own_user = ret_host->own_user };
+    *ret_host = (struct host) { .own_user = ret_host->own_user, .own_range = ret_host->own_range };
     struct utsname name;
     if (uname(&name) == 0)
         snprintf(ret_host->kernel, sizeof ret_host->kernel, "%.60s %.40s", name.release, name.machine);
@@ -186,7 +194,7 @@ void host_probe(struct host *ret_host)
     ret_host->ipc = probe_run(unshare_try, CLONE_NEWIPC);
     ret_host->uts = probe_run(unshare_try, CLONE_NEWUTS);
     ret_host->cgroup = probe_run(unshare_try, CLONE_NEWCGROUP);
-    ret_host->nested_user = probe_run(nested_try, ret_host->own_user);
+    ret_host->nested_user = probe_run(nested_try, !ret_host->own_user ? NESTED_HOST : ret_host->own_range ? NESTED_RANGE : NESTED_SINGLE);
     ret_host->overlay = probe_run(overlay_try, 0);
     ret_host->proc_subset = probe_run(proc_try, 0);
     ret_host->pidfd = probe_run(pidfd_try, 0);
@@ -206,13 +214,48 @@ void host_probe(struct host *ret_host)
     }
 }
 
-bool host_enter_user(void)
+/* In a child, which stays outside: waits until its parent is in a user namespace, and gives it root and the uids that the runs get. */
+static bool range_write(pid_t inside, int ready)
+{
+    char path[64], map[64], word;
+    uint32_t random;
+    if (read(ready, &word, 1) != 1 || getrandom(&random, sizeof random, 0) != sizeof random)
+        return false;
+    uint32_t base = (1U << 30) + random % 14000 * HOST_RANGE_AT;
+    snprintf(map, sizeof map, "0 0 1\n%u %u %u\n", HOST_RANGE_AT, base, HOST_RANGE_AT);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "/proc/%d/%s", (int)inside, i == 0 ? "uid_map" : "gid_map");
+        if (!text_write(path, map))
+            return false;
+    }
+    return true;
+}
+
+bool host_enter_user(bool *ret_range)
 {
     char uids[48], gids[48];
+    int ready[2];
+    *ret_range = false;
     snprintf(uids, sizeof uids, "0 %u 1", geteuid());
     snprintf(gids, sizeof gids, "0 %u 1", getegid());
-    if (unshare(CLONE_NEWUSER) < 0)
+    if (pipe2(ready, O_CLOEXEC) < 0)
         return false;
+    pid_t inside = getpid(), writer = geteuid() == 0 ? fork() : -1;
+    if (writer == 0) {
+        close(ready[1]);
+        alarm(PROBE_SECONDS_MAX);
+        _exit(range_write(inside, ready[0]) ? 0 : 1);
+    }
+    bool entered = unshare(CLONE_NEWUSER) == 0;
+    int status = 1;
+    ssize_t told = entered ? write(ready[1], "", 1) : 0;
+    close(ready[0]);
+    close(ready[1]); /* the writer gives up then */
+    while (writer > 0 && waitpid(writer, &status, 0) < 0 && errno == EINTR)
+        continue;
+    *ret_range = told == 1 && writer > 0 && status == 0;
+    if (!entered || *ret_range)
+        return entered;
     text_write("/proc/self/setgroups", "deny"); /* demanded before a gid_map, user_namespaces(7); gVisor has no such file */
     return text_write("/proc/self/uid_map", uids) && text_write("/proc/self/gid_map", gids);
 }
@@ -222,7 +265,7 @@ bool host_probe_user(bool (*enough)(const struct host *host))
     pid_t pid = fork();
     if (pid == 0) {
         struct host host = { .own_user = true };
-        if (!host_enter_user())
+        if (!host_enter_user(&host.own_range))
             _exit(1);
         host_probe(&host);
         _exit(enough(&host) ? 0 : 1);

@@ -1,5 +1,5 @@
-/* keeper to zygote: "fork a worker into this cell", with fork_fds() descriptors and then one `cgroup.procs` file for each cgroup to join.
- */
+/* keeper to zygote: "fork a worker into this cell", with fork_fds() descriptors and then one `cgroup.procs` file for each cgroup to join;
+ * of kind WIRE_END, without any and where there are no pidfds, "end this cell". */
 #ifndef VIVARY_WIRE_FORK_H
 #define VIVARY_WIRE_FORK_H
 
@@ -12,14 +12,14 @@ enum {
     FORK_STDERR,
     FORK_STATUS,           /* write end of a pipe: the worker sends a struct fault here, with error 0 once it is ready */
     FORK_KEPT,             /* those before this one, the keeper holds until the order is sent */
-    FORK_INIT = FORK_KEPT, /* full: pidfd of the cell's init */
+    FORK_INIT = FORK_KEPT, /* full: pidfd of the cell's init; none where the zygote makes it */
     FORK_TMP = FORK_KEPT,  /* contained: the slot's two folders, by O_PATH */
     FORK_RUNTIME,
     FORK_FDS_MAX
 };
 
 struct fork_order {
-    uint32_t kind; /* WIRE_FORK */
+    uint32_t kind; /* WIRE_FORK or WIRE_END */
     uint32_t slot;
     uint64_t generation;
 };
@@ -27,7 +27,9 @@ static_assert(sizeof(struct fork_order) == 16, "no padding: it would carry our m
 
 static inline uint32_t fork_fds(const struct plan *plan)
 {
-    return plan->level == LEVEL_CONTAINED ? FORK_RUNTIME + 1 : FORK_INIT + 1;
+    if (plan->level == LEVEL_CONTAINED)
+        return FORK_RUNTIME + 1;
+    return plan->pidfds ? FORK_INIT + 1 : FORK_KEPT;
 }
 
 #endif

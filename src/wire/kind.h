@@ -18,6 +18,7 @@ enum wire_kind {
     WIRE_WARM = 7,    /* zygote to keeper */
     WIRE_BORN = 8,    /* zygote to keeper */
     WIRE_LIMITED = 9, /* keeper to front */
+    WIRE_END = 10,    /* keeper to zygote */
 };
 
 struct wire_bounds {

@@ -48,7 +48,7 @@ struct plan {
     uint32_t prefixes;
     uint32_t uids;   /* each slot has an uid of its own. Else all is one user's; at level contained no run may fork then */
     uint32_t notify; /* refused calls are told to the front, by the worker's listener: seccomp_unotify(2) */
-    uint32_t reserved;
+    uint32_t pidfds; /* 0: there are none (gVisor). Then a cell's init is the zygote's child, and ended by it on the keeper's order */
     uint32_t linked; /* contained: /tmp and /runtime are links to descriptors 1000 and 1001 of whoever looks */
     uint32_t shm;    /* contained: runs may use /dev/shm; SHM_SHUT: it is the container's own, and is to be shut to those who list it */
 #ifdef VIVARY_ABLATION

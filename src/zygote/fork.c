@@ -57,6 +57,18 @@ static int birth_tell(const struct fork_order *order, pid_t pid)
     return pidfd < 0 ? -errno : passing_send(ZYGOTE_KEEPER_FD, &born, sizeof born, &pidfd, 1);
 }
 
+static void cell_end(const struct zygote *zygote, const struct fork_order *order)
+{
+    const struct child *child = &zygote->children[order->slot];
+    if (child->pid > 0 && child->generation == order->generation)
+        kill(child->pid, SIGKILL); /* all of its pid namespace dies with it */
+}
+
+static bool inits_are_ours(const struct plan *plan)
+{
+    return plan->level == LEVEL_FULL && !plan->pidfds;
+}
+
 /* Returns true in the worker. */
 static bool order_follow(struct zygote *zygote)
 {
@@ -68,6 +80,10 @@ static bool order_follow(struct zygote *zygote)
     if (got == -EAGAIN)
         return false;
     const uint32_t expected = fork_fds(cell->plan);
+    if (got == sizeof order && order.kind == WIRE_END && order.slot < cell->plan->slots && count == 0 && inits_are_ours(cell->plan)) {
+        cell_end(zygote, &order);
+        return false;
+    }
     if (got != sizeof order || order.kind != WIRE_FORK || order.slot >= cell->plan->slots || count < expected ||
         count > expected + GROUP_KINDS)
         _exit(got == 0 ? 0 : 1); /* the keeper is gone, or not itself: either ends all workers, as this is pid 1 of theirs */
@@ -77,9 +93,13 @@ static bool order_follow(struct zygote *zygote)
     cell->group_count = (uint32_t)count - expected;
     for (size_t i = 0; i < count; i++)
         *(i < expected ? &cell->fds[i] : &cell->groups[i - expected]) = fds[i];
-    int error = 0;
+    int error = 0, status = -1;
     pid_t pid = -1;
-    if (!contained && setns(cell->fds[FORK_INIT], CLONE_NEWPID) < 0) /* for children only: the worker is born next to the cell's init */
+    if (inits_are_ours(cell->plan)) {
+        pid = init_fork(zygote, &status);
+        error = pid < 0 ? -pid : 0;
+    } else if (!contained &&
+               setns(cell->fds[FORK_INIT], CLONE_NEWPID) < 0) /* for children only: the worker is born next to the cell's init */
         error = errno;
     else if ((pid = _Fork()) < 0) /* no after-fork handlers: what they renew is done in worker.py, for less */
         error = errno;
@@ -98,6 +118,7 @@ static bool order_follow(struct zygote *zygote)
         keeper_tell(WIRE_EXITED, order.slot, order.generation, -error, 1, NULL);
     } else {
         zygote->children[order.slot].pid = pid;
+        zygote->children[order.slot].status = status;
         zygote->children[order.slot].generation = order.generation;
         if (contained && birth_tell(&order, pid) < 0)
             kill(pid, SIGKILL); /* nobody else could; its end is reported like any */
@@ -114,6 +135,12 @@ static void children_reap(const struct zygote *zygote)
         for (uint32_t slot = 0; slot < zygote->plan->slots; slot++)
             if (zygote->children[slot].pid == pid) {
                 zygote->children[slot].pid = 0;
+                int told;
+                if (inits_are_ours(zygote->plan)) {
+                    if (read(zygote->children[slot].status, &told, sizeof told) == sizeof told)
+                        status = told;
+                    fd_close(&zygote->children[slot].status);
+                }
                 if (keeper_tell(WIRE_EXITED, slot, zygote->children[slot].generation, status, 0, &usage) < 0)
                     _exit(1); /* the keeper reads nothing any more */
                 break;

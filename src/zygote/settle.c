@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { THREAD_STACK = 2 << 20, THREAD_STACK_CONTAINED = 1 << 20 };
+enum { THREAD_STACK = 2 << 20, THREAD_STACK_COUNTED = 1 << 20 };
 
 int zygote_open(struct zygote *zygote, struct fault *why)
 {
@@ -67,12 +67,12 @@ static int sizes_read(struct cell *cell, struct fault *why)
 int zygote_settle(struct zygote *zygote, struct fault *why)
 {
     /* Each thread's arena and 8 MiB of stack would count against RLIMIT_DATA and RLIMIT_AS before anything is stored in them. */
-    /* At level contained RLIMIT_AS counts all of it: sixty threads take a gigabyte otherwise, and with these 76 MB. */
-    bool contained = zygote->plan->level == LEVEL_CONTAINED;
-    mallopt(M_ARENA_MAX, contained ? 1 : 2);
+    /* Without a memory cgroup RLIMIT_AS counts all of it: sixty threads take a gigabyte otherwise, and with these 76 MB. */
+    bool counted = zygote->plan->group[GROUP_MEMORY][0] == '\0';
+    mallopt(M_ARENA_MAX, counted ? 1 : 2);
     pthread_attr_t threads;
     pthread_attr_init(&threads);
-    pthread_attr_setstacksize(&threads, contained ? THREAD_STACK_CONTAINED : THREAD_STACK);
+    pthread_attr_setstacksize(&threads, counted ? THREAD_STACK_COUNTED : THREAD_STACK);
     pthread_setattr_default_np(&threads);
     pthread_attr_destroy(&threads);
 

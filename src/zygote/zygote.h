@@ -14,7 +14,8 @@
 enum { ZYGOTE_LESSONS_MAX = 16 };
 
 struct child {
-    pid_t pid; /* 0: none */
+    pid_t pid;  /* 0: none; where there are no pidfds, of the cell's init */
+    int status; /* its init says here how the worker has ended: wait(2) */
     uint64_t generation;
 };
 
@@ -44,6 +45,10 @@ void zygote_populate(struct zygote *zygote, size_t lesson);
 /* Tells the keeper that the interpreter is warm, then forks a worker for each order. Returns 0 in each worker, jailed, and never in the
  * zygote but with -errno. The end of the keeper's socket ends the process. */
 int fork_loop(struct zygote *zygote, struct fault *why);
+
+/* Forks a cell's init, and it a worker. Returns the init's pid, and where it will say how the worker ended, the caller's; 0 in the worker;
+ * -errno. */
+pid_t init_fork(struct zygote *zygote, int *ret_status);
 
 /* A worker's word that it is ready: to the front its filter's listener, if it has one, and then to the keeper. 0 or -errno. */
 int worker_ready(struct zygote *zygote);

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """Every attack against cells that lack one layer, layer by layer: prints the table as Markdown. Needs a build with -Dablation=true, and root.
 
-    ablate.py PROGRAM [--only SUBJECT]... [--layer NAME]...
+    ablate.py PROGRAM [--contained] [--only SUBJECT]... [--layer NAME]...
+
+--contained: in a container as Docker makes it.
 """
 
 import argparse
@@ -15,18 +17,21 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LAYERS = ("groups", "net", "ipc", "uts", "cgroup", "proc", "readonly", "nosuid", "descriptors", "rlimits", "credentials", "user", "capabilities",
           "no_new_privs", "landlock", "seccomp")
+LAYERS_CONTAINED = ("descriptors", "rlimits", "credentials", "capabilities", "no_new_privs", "landlock", "seccomp")
 # What may not happen even with one layer gone; the others ("surface", "learns", "slows") are what the layer itself is for.
 FORBIDDEN = ("reads", "writes", "privilege", "network", "outlives")
 
 
-def attack(program, layers, only):
+def attack(program, layers, only, before):
     """The records of a suite against cells without these layers; None when no cell starts without them."""
     environment = dict(os.environ)
     if layers:
         environment["WITHOUT_LAYER"] = ",".join(layers)
     with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
-        command = [sys.executable, "-B", os.path.join(ROOT, "python/attacks/__main__.py"), "--vivary", program, "--quiet", "--json", file.name]
-        done = subprocess.run(command + [word for subject in only for word in ("--only", subject)], env=environment, capture_output=True, text=True)
+        command = [*before, sys.executable, "-B", os.path.join(ROOT, "python/attacks/__main__.py"), "--vivary", program, "--quiet",
+                   "--json", f"/proc/self/fd/{file.fileno()}"]  # a container has another /tmp
+        done = subprocess.run(command + [word for subject in only for word in ("--only", subject)], env=environment, capture_output=True, text=True,
+                              pass_fds=[file.fileno()])
         if done.returncode not in (0, 1) or not (text := file.read()):
             if "doesn't start" in done.stderr:
                 return None
@@ -39,12 +44,15 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--layer", action="append", default=[])
+    parser.add_argument("--contained", action="store_true")
     given = parser.parse_args()
-    layers = given.layer or LAYERS
-    columns = {"none": attack(given.program, [], given.only)}
+    layers = given.layer or (LAYERS_CONTAINED if given.contained else LAYERS)
+    before = [sys.executable, os.path.join(ROOT, "tests/hosts/container.py"), "--"] if given.contained else []
+    program = os.path.abspath(given.program)
+    columns = {"none": attack(program, [], given.only, before)}
     for layer in layers:
         print(f"ablate: without {layer}", file=sys.stderr, flush=True)
-        columns[layer] = attack(given.program, [layer], given.only)
+        columns[layer] = attack(program, [layer], given.only, before)
 
     wrong = []
     for column, records in columns.items():

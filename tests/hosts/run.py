@@ -4,7 +4,7 @@
     tests/hosts/run.py [--only HOST]... [--no-attacks]
 
 A host that can't be made is skipped, with its reason. VIVARY_TEST_VM is a command that runs its arguments, one line of shell, in another machine that
-has this folder at the same path. The logs are left in build/hosts."""
+has this folder at the same path; VIVARY_TEST_GVISOR one that runs them in gVisor, as root with a container's capabilities. The logs are left in build/hosts."""
 
 import argparse
 import os
@@ -22,6 +22,7 @@ USER = "1234"
 CONTAINER = [PYTHON, os.path.join(HERE, "container.py")]
 BEHAVIOURS = ["test_contract", "test_cell", "test_python", "test_output", "test_result", "test_frames", "test_contained", "test_life"]
 FEWER = ["test_contract", "test_cell", "test_python"]
+IN_GVISOR = ["test_contract", "test_cell", "test_python", "test_output", "test_result", "test_frames", "test_run"]
 SUITE_S = 1200
 
 
@@ -45,6 +46,8 @@ def hosts():
     yield ("container, read-only, three capabilities",
            [*CONTAINER, "--read-only", "--no-new-privileges", "--cap", "SETUID", "--cap", "SETGID", "--cap", "KILL", "--"], "contained", BEHAVIOURS, container)
     yield "container, a mount on /tmp", [*CONTAINER, "--tmp", "mounted", "--"], "contained", ["test_contract", "test_contained"], container
+    gvisor = os.environ.get("VIVARY_TEST_GVISOR", "").split()
+    yield "gVisor, root", gvisor, "full", IN_GVISOR, not gvisor and "VIVARY_TEST_GVISOR isn't set"
     yield "another machine", vm, "full", FEWER, not vm and "VIVARY_TEST_VM isn't set"
 
 
@@ -93,7 +96,7 @@ def main():
         level = found[1] if found else "none"
         chosen = [test for test in tests if not (given.quick and test == "test_life")]
         runs = [("behaviours", [*before, PYTHON, "tests/run", *chosen])]
-        if not given.no_attacks and tests is BEHAVIOURS and (not given.quick or name.endswith("root")):
+        if not given.no_attacks and tests is not FEWER and len(tests) > 2 and (not given.quick or name.endswith("root")):
             runs.append(("attacks", [*before, BINARY, "doctor", "--attack", "--quiet"]))
         cells = []
         for kind, command in runs:

@@ -54,8 +54,17 @@ def one_process():
 
 
 def read_only_root():
-    """Where all is read-only, every write says so first."""
-    return level() == "contained" and bool(os.statvfs("/etc").f_flag & os.ST_RDONLY)
+    """Where all is read-only, a write says so first."""
+    return in_gvisor() or level() == "contained" and bool(os.statvfs("/etc").f_flag & os.ST_RDONLY)
+
+
+def in_gvisor():
+    return "gVisor" in doctor_says("not bounded")
+
+
+def not_in_gvisor(reason):
+    """Marks a test of what gVisor's kernel doesn't do, and docs/security.md says so."""
+    return unittest.skipIf(in_gvisor(), f"gVisor: {reason}")
 
 
 def only_with_sums(test):

@@ -2,7 +2,7 @@
 
 import unittest
 
-from service import Case, only_full, shared_start as setUpModule, shared_stop as tearDownModule, only_with_children  # noqa: F401
+from service import Case, not_in_gvisor, only_full, shared_start as setUpModule, shared_stop as tearDownModule, only_with_children  # noqa: F401
 
 
 class Concurrency:
@@ -202,6 +202,7 @@ def main():
 """), {"utc": "2024-07-01T10:00:00+00:00", "third": "0." + "3" * 30, "half": "1/2"})
 
     @only_full("terminals are shared by all")
+    @not_in_gvisor("it has no terminals for a cell")
     def test_terminals_of_its_own_work(self):
         found = self.run_script("""
 import os, pty, sys
