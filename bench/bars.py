@@ -77,7 +77,8 @@ def roles(pid):
                 continue
             parents.setdefault(int(fields[1]), []).append((int(entry), name))
     found = {name[len("vivary-"):]: child for child, name in parents.get(pid, ()) if name.startswith("vivary-")}
-    found["zygote"] = next(child for child, name in parents.get(found["keeper"], ()) if not name.startswith("vivary"))
+    found["zygotes"] = [child for child, name in parents.get(found["keeper"], ()) if not name.startswith("vivary")]
+    found["zygote"] = found["zygotes"][0]  # the one, once the service has settled
     found["workers"] = [child for child, _ in parents.get(found["zygote"], ())]
     return found
 
@@ -262,6 +263,7 @@ def round_measure(add, service, start, given, rate, latency):
     add("start", start_over_import(given.python, start))
     one = start(["--slots", "1", "--result-max", str(64 << 20)])
     try:
+        one.settle()
         for name in SCRIPTS:
             run, life = worker_faults(one, name)
             add(f"faults_run_{name}", run)
@@ -271,6 +273,7 @@ def round_measure(add, service, start, given, rate, latency):
         one.stop()
     many = start(["--slots", str(SLEEPERS)])
     try:
+        many.settle()
         time.sleep(2)
         add("sleepers", at_once(many.port, "import time\ndef main():\n    time.sleep(1)\n    return {}", SLEEPERS))
     finally:

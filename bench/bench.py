@@ -98,6 +98,15 @@ class Service:
                 self.process.wait()
         self.process.stdout.close()
 
+    def settle(self):
+        """Runs until the zygote that has prepared its memory has taken the first one's place, and that has ended."""
+        end = time.monotonic() + START_S
+        while b"zygote_prepared" not in os.pread(self.log.fileno(), 1 << 20, 0) or len(bars.roles(self.process.pid)["zygotes"]) != 1:
+            if time.monotonic() > end:
+                raise RuntimeError(f"there is no prepared zygote within {START_S} s")
+            post_all(self.port, "trivial", 1)
+            time.sleep(0.02)
+
     def check(self, name):
         """That the answer is the right one: a fast refusal is no run."""
         post_all(self.port, name, 1)
@@ -400,6 +409,7 @@ def main():
     figures = Figures()
     try:
         service = Service(given.binary, ["--python", given.python, *given.option])
+        service.settle()
         loops = Loops(given.python, 2)
         about = context(given, service)
         print(about["service"])

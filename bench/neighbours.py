@@ -58,6 +58,7 @@ def main():
     service = Service(given.vivary, ["--slots", str(SLOTS), "--deadline-ms", str(DEADLINE_MS), "--cpu-ms", "30000", "--memory-mb", "256"])
     missed = []
     try:
+        service.settle()
         post_all(service.port, "trivial", 20)
         quiet = quantile(post_all(service.port, "trivial", RUNS, PACE_S), 0.5) * 1e3
         print(f"quiet: p50 {quiet:.1f} ms ({RUNS} runs, {PACE_S * 1e3:.0f} ms between them)")

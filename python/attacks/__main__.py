@@ -152,12 +152,16 @@ def run(path, stage, facts, name, text, entry):
 def run_once(path, stage, facts, name, text, entry):
     record = {"attack": name, "harm": entry["harm"], "wants": entry["wants"], "outcome": "stopped"}
     arguments = f"{name!r}, json.loads({json.dumps(facts)!r})"
+    late = ""
     with Neighbour(path) as neighbour:
         if entry["dies"]:
             said = execute(path, text + f"\n\ndef main():\n    return run_control({name!r})\n")[1]
             control = said.get("result", said).get("control", said)
         for _ in range(entry["times"]):
-            said = execute(path, text + f"\nimport json\n\n\ndef main():\n    return run_attack({arguments})\n")[1]
+            try:
+                said = execute(path, text + f"\nimport json\n\n\ndef main():\n    return run_attack({arguments})\n")[1]
+            except TimeoutError:
+                said, late = {"result": {"control": True}}, f"it wasn't ended within {ANSWER_S} s"
             if said.get("result", {}).get("through") or said.get("result", {}).get("control") is not True:
                 break
     result = said.get("result", {})
@@ -173,7 +177,7 @@ def run_once(path, stage, facts, name, text, entry):
     end = time.monotonic() + GONE_S
     while (left := stage.left_behind()) and time.monotonic() < end:
         time.sleep(0.01)
-    harm = "; ".join(filter(None, [stage.harm_seen(), f"processes are left: {left}" if left else "",
+    harm = "; ".join(filter(None, [stage.harm_seen(), late, f"processes are left: {left}" if left else "",
                                    f"a neighbour was answered {neighbour.wrong[0]}" if neighbour.wrong else ""]))
     if harm:
         record.update(outcome="GOT THROUGH", what=harm)

@@ -171,8 +171,8 @@ def rename_system_folder(facts):
 @attack("writes", file_roundtrip)
 def change_mode(facts):
     """Makes a program writable for all."""
-    os.chmod("/usr/bin/env", 0o777)
-    return "changed"
+    os.chmod("/usr/bin/env", 0o777)  # where all have one uid, this is said to be done
+    return os.stat("/usr/bin/env").st_mode & 0o022 and "changed"
 
 
 @attack("writes", file_roundtrip)

@@ -95,7 +95,7 @@ def _settle_in(tmp, runtime):
     sys.modules["tempfile"].tempdir = None
 
 
-def warm():
+def warm(times):
     """Prepares all that can be before the fork, and walks the paths that every run takes, so that caches and free lists are filled."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)  # what the practice prints
@@ -108,10 +108,10 @@ def warm():
         *_package_practice().values(),
         _PRACTICE,
     ):
-        for _ in range(WARM):
+        for _ in range(times):
             run(source, written=False)
     mimetypes.init(())  # not from the host's files
-    for _ in range(WARM):
+    for _ in range(times):
         task.practise()
     _forget()
     sys.modules["tempfile"]._name_sequence = None

@@ -13,7 +13,8 @@ _COMMON = (
 )
 
 
-def main():
+def main(quick):
+    """`quick`: to serve as soon as may be; another zygote, which prepares all, is to take this one's place."""
     import _vivary
 
     for name in _COMMON:
@@ -24,15 +25,16 @@ def main():
 
     from . import worker
 
-    worker.warm()
+    worker.warm(0 if quick else worker.WARM)
     # Nothing that exists now is garbage, and a collection would write to each object's header: to pages that all workers share.
     gc.collect()
     gc.freeze()
     os.environ.pop("LD_BIND_NOW", None)
     own = os.path.dirname(os.path.dirname(__file__))
     sys.path[:] = ["/runtime"] + [entry for entry in sys.path if entry != own]
-    _vivary.settle()
-    worker.learn()
+    _vivary.settle(quick)
+    if not quick:
+        worker.learn()
     _vivary.fork_loop()
     # From here on this is a worker, in its cell.
     worker.main()

@@ -127,6 +127,7 @@ static int plan_make(struct launch *launch)
     struct plan *plan = &launch->plan;
     plan->version = PLAN_VERSION;
     plan->slots = (uint32_t)s->slots;
+    plan->once = launch->alone;
     plan->memory_bytes = s->memory_mb << 20;
     plan->tmp_bytes = s->tmp_mb << 20;
     plan->tmp_files = s->tmp_files;

@@ -38,6 +38,7 @@ struct birth {
     int made;
     pid_t middle;
     int pidfd;
+    bool done;
     struct fault why;
     _Alignas(16) char outer_stack[BIRTH_STACK], middle_stack[BIRTH_STACK];
 };
@@ -93,6 +94,7 @@ static int init_make(struct birth *birth)
     long pid = syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | namespaces_of(keeper->plan, kinds), NULL, &birth->pidfd, NULL, NULL);
     if (pid == 0)
         init_run(keeper->plan, keeper->init_filter, birth->made);
+    birth->done = pid > 0;
     return pid < 0 ? fault_set(&birth->why, errno, "clone", "cell's init") : 0;
 }
 
@@ -149,6 +151,11 @@ static int init_start(struct keeper *keeper, struct slot *slot, int made, struct
     int r = birth_run(&birth, why);
     if (r < 0)
         return r;
+    /* If the zygote is killed in this moment, `middle` is, with its pid namespace, and says nothing. The kernel may have told a number for
+     * a pidfd even so, and let go of it (copy_process in kernel/fork.c); or the init was there already. */
+    siginfo_t info;
+    if (!birth.done && (birth.pidfd < 0 || waitid(P_PIDFD, (id_t)birth.pidfd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0))
+        return fault_set(why, ESRCH, "clone", "cell's init");
     slot->init_fd = birth.pidfd;
     slot->init_dead = false;
     return 0;

@@ -37,6 +37,7 @@ struct zygote_process {
     int pidfd;
     pid_t pid; /* 0: none */
     bool warm;
+    bool quick; /* it has imported, and no more: another that has prepared its memory is to take its place */
     uint64_t born_ns;
     uint64_t cells; /* made of it */
 };
@@ -106,13 +107,13 @@ struct keeper {
 /* jail.c: gives up what making cells doesn't need. All that the keeper starts has the filter too. 0 or -errno. */
 int keeper_jail(const struct keeper *keeper, struct fault *why);
 
-/* zygote.c: starts a zygote, which will say WIRE_WARM on its socket. 0 or -errno. */
+/* zygote.c: starts a zygote, which will say WIRE_WARM on its socket; a quick one if no other serves. 0 or -errno. */
 int zygote_start(struct keeper *keeper, uint32_t number, struct fault *why);
 /* Its program, in the process that is to be it, with nothing open but these two and the log. Returns only on failure. */
-int zygote_exec(const struct plan *plan, int socket, int plan_fd, struct fault *why);
+int zygote_exec(const struct plan *plan, bool quick, int socket, int plan_fd, struct fault *why);
 /* zygote_full.c, zygote_contained.c: in a child of the keeper, make a zygote that is the keeper's child too, until its program begins. */
-int zygote_launch_full(const struct plan *plan, int socket, int plan_fd, pid_t *ret_pid, struct fault *why);
-int zygote_launch_contained(const struct plan *plan, int socket, int plan_fd, pid_t *ret_pid, struct fault *why);
+int zygote_launch_full(const struct plan *plan, bool quick, int socket, int plan_fd, pid_t *ret_pid, struct fault *why);
+int zygote_launch_contained(const struct plan *plan, bool quick, int socket, int plan_fd, pid_t *ret_pid, struct fault *why);
 
 /* zygotes.c: what one has said; its end. */
 void zygote_read(struct keeper *keeper, uint32_t number);

@@ -32,6 +32,7 @@
 #include <sys/wait.h>
 
 enum { LEFT_BYTES_MAX = 16 << 20, LEFT_MS_MAX = 2000, LEFT_LOOK_MS = 5 };
+enum { QUICK_CELLS = 2 };
 enum { FAILURES_MAX = 5, CPU_LOOK_MS = 100, STOP_MS_MAX = 5000, FRONT_MS_MAX = 10000 };
 
 void slot_kill(struct slot *slot, enum died_why why)
@@ -335,9 +336,14 @@ static int slots_tend(struct keeper *keeper)
     uint64_t zygote_wait_ns = zygotes_tend(keeper, now);
     wait_ns = zygote_wait_ns < wait_ns ? zygote_wait_ns : wait_ns;
     const struct zygote_process *zygote = &keeper->zygotes[keeper->zygote];
+    uint32_t full = 0; /* slots */
     for (uint32_t i = 0; i < keeper->plan->slots && zygote->warm && zygote->socket >= 0 && keeper->front >= 0; i++) {
-        if (keeper->slots[i].state != SLOT_EMPTY)
+        if (keeper->slots[i].state != SLOT_EMPTY) {
+            full++;
             continue;
+        }
+        if (zygote->quick && full >= QUICK_CELLS)
+            break; /* soon there are better ones; and it stays as long as a worker of it waits */
         if (now < keeper->retry_ns && keeper->failures > 0) {
             wait_ns = keeper->retry_ns - now < wait_ns ? keeper->retry_ns - now : wait_ns;
             break;

@@ -49,7 +49,7 @@ static char **environment_make(void)
     return made;
 }
 
-int zygote_exec(const struct plan *plan, int socket, int plan_fd, struct fault *why)
+int zygote_exec(const struct plan *plan, bool quick, int socket, int plan_fd, struct fault *why)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -67,8 +67,8 @@ int zygote_exec(const struct plan *plan, int socket, int plan_fd, struct fault *
         return fault_set(why, errno, "close_range", "zygote");
 
     char program[PLAN_PATH_MAX + 128];
-    snprintf(program, sizeof program, "import sys; sys.path.insert(0, '%s'); from vivary import zygote; zygote.main()",
-             plan->level == LEVEL_FULL ? "/vivary" : plan->library);
+    snprintf(program, sizeof program, "import sys; sys.path.insert(0, '%s'); from vivary import zygote; zygote.main(quick=%s)",
+             plan->level == LEVEL_FULL ? "/vivary" : plan->library, quick ? "True" : "False");
     char *arguments[] = { (char *)plan->python, "-I", "-B", "-c", program, NULL };
     execve(plan->python, arguments, environment_make());
     return fault_set(why, errno, "execve", plan->python);
@@ -86,13 +86,15 @@ int zygote_start(struct keeper *keeper, uint32_t number, struct fault *why)
     OWN_FD report_read = reports[0];
     OWN_FD report_write = reports[1];
 
+    bool quick = !keeper->zygotes[1 - number].warm;
     pid_t launcher = fork();
     if (launcher < 0)
         return fault_set(why, errno, "fork", "zygote");
     if (launcher == 0) {
         struct report report = { 0 };
-        int r = keeper->plan->level == LEVEL_FULL ? zygote_launch_full(keeper->plan, theirs, KEEPER_PLAN_FD, &report.pid, &report.why)
-                                                  : zygote_launch_contained(keeper->plan, theirs, KEEPER_PLAN_FD, &report.pid, &report.why);
+        int r = keeper->plan->level == LEVEL_FULL
+                    ? zygote_launch_full(keeper->plan, quick, theirs, KEEPER_PLAN_FD, &report.pid, &report.why)
+                    : zygote_launch_contained(keeper->plan, quick, theirs, KEEPER_PLAN_FD, &report.pid, &report.why);
         if (r == 0)
             report.why.error = 0;
         _exit(write(report_write, &report, sizeof report) == sizeof report ? 0 : 1);
@@ -121,7 +123,8 @@ int zygote_start(struct keeper *keeper, uint32_t number, struct fault *why)
     struct epoll_event event = { .events = EPOLLIN, .data.u64 = KEEPER_TAG_ZYGOTE + number };
     if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, ours, &event) < 0)
         return fault_set(why, errno, "epoll_ctl", "zygote");
-    keeper->zygotes[number] =
-        (struct zygote_process) { .socket = fd_take(&ours), .pidfd = fd_take(&pidfd), .pid = report.pid, .born_ns = clock_ns() };
+    keeper->zygotes[number] = (struct zygote_process) {
+        .socket = fd_take(&ours), .pidfd = fd_take(&pidfd), .pid = report.pid, .quick = quick, .born_ns = clock_ns()
+    };
     return 0;
 }

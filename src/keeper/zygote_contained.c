@@ -40,7 +40,7 @@ static int capabilities_hand_on(struct fault *why)
     return 0;
 }
 
-static int zygote_become(const struct plan *plan, int socket, int plan_fd, struct fault *why)
+static int zygote_become(const struct plan *plan, bool quick, int socket, int plan_fd, struct fault *why)
 {
     uid_t uid = slot_uid(plan, plan->slots);
     int tmp, runtime;
@@ -62,15 +62,15 @@ static int zygote_become(const struct plan *plan, int socket, int plan_fd, struc
         return fault_set(why, errno, "fchdir", "zygote's folder");
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         return fault_set(why, errno, "prctl", "PR_SET_PDEATHSIG");
-    return zygote_exec(plan, socket, plan_fd, why);
+    return zygote_exec(plan, quick, socket, plan_fd, why);
 }
 
-int zygote_launch_contained(const struct plan *plan, int socket, int plan_fd, pid_t *ret_pid, struct fault *why)
+int zygote_launch_contained(const struct plan *plan, bool quick, int socket, int plan_fd, pid_t *ret_pid, struct fault *why)
 {
     long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid < 0)
         return fault_set(why, errno, "clone", "zygote");
-    if (pid == 0 && zygote_become(plan, socket, plan_fd, why) < 0) {
+    if (pid == 0 && zygote_become(plan, quick, socket, plan_fd, why) < 0) {
         dprintf(STDERR_FILENO, "level=error process=zygote event=zygote_failed call=%s object=%s errno=%s\n", why->call, why->object,
                 strerrorname_np(why->error));
         _exit(1);

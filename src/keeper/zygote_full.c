@@ -28,7 +28,7 @@ static int map_write(pid_t pid, const char *file, const struct plan *plan, struc
     return write(fd, map, (size_t)length) == length ? 0 : fault_set(why, errno, "write", file);
 }
 
-static int zygote_become(const struct plan *plan, int socket, int plan_fd, int go, struct fault *why)
+static int zygote_become(const struct plan *plan, bool quick, int socket, int plan_fd, int go, struct fault *why)
 {
     char word;
     if (read(go, &word, 1) != 1)
@@ -46,11 +46,11 @@ static int zygote_become(const struct plan *plan, int socket, int plan_fd, int g
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || (!gains && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
         return fault_set(why, errno, "prctl", "zygote");
 
-    return zygote_exec(plan, socket, plan_fd, why);
+    return zygote_exec(plan, quick, socket, plan_fd, why);
 }
 
 /* Runs in a child of the keeper that ends when the zygote is on its way. */
-int zygote_launch_full(const struct plan *plan, int socket, int plan_fd, pid_t *ret_pid, struct fault *why)
+int zygote_launch_full(const struct plan *plan, bool quick, int socket, int plan_fd, pid_t *ret_pid, struct fault *why)
 {
     if (unshare(CLONE_NEWNS) < 0)
         return fault_set(why, errno, "unshare", "mount");
@@ -71,7 +71,7 @@ int zygote_launch_full(const struct plan *plan, int socket, int plan_fd, pid_t *
         return fault_set(why, errno, "clone", "zygote");
     if (pid == 0) {
         close(go[1]);
-        if (zygote_become(plan, socket, plan_fd, go[0], why) < 0) {
+        if (zygote_become(plan, quick, socket, plan_fd, go[0], why) < 0) {
             dprintf(STDERR_FILENO, "level=error process=zygote event=zygote_failed call=%s object=%s errno=%s\n", why->call, why->object,
                     strerrorname_np(why->error));
             _exit(1);

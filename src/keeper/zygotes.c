@@ -138,7 +138,8 @@ uint64_t zygotes_tend(struct keeper *keeper, uint64_t now)
         if (zygotes[i].pid != 0 && !zygotes[i].warm && now > zygotes[i].born_ns + WARM_MS_MAX * NS_PER_MS)
             zygote_kill(&zygotes[i]);
     if (zygotes[other].warm && (zygotes[keeper->zygote].pid == 0 || zygotes[other].born_ns > zygotes[keeper->zygote].born_ns)) {
-        log_line("info", "zygote_renewed", "cells=%llu", (unsigned long long)zygotes[keeper->zygote].cells);
+        log_line("info", zygotes[keeper->zygote].quick ? "zygote_prepared" : "zygote_renewed", "cells=%llu",
+                 (unsigned long long)zygotes[keeper->zygote].cells);
         keeper->zygote = other;
         other = 1 - other;
     }
@@ -147,7 +148,7 @@ uint64_t zygotes_tend(struct keeper *keeper, uint64_t now)
         wait_ns = zygote_try(keeper, keeper->zygote, now);
     if (zygotes[other].warm && zygotes[other].born_ns < current->born_ns && !zygote_is_used(keeper, other))
         zygote_kill(&zygotes[other]);
-    bool old = (plan->renew_runs > 0 && current->cells >= plan->renew_runs) ||
+    bool old = (current->quick && !plan->once) || (plan->renew_runs > 0 && current->cells >= plan->renew_runs) ||
                (plan->renew_ms > 0 && now - current->born_ns >= plan->renew_ms * NS_PER_MS);
     if (current->warm && old && zygotes[other].pid == 0)
         wait_ns = zygote_try(keeper, other, now);

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PLAN_VERSION = 3, PLAN_PATH_MAX = 1024, PLAN_PREFIXES_MAX = 8, PLAN_FILTER_MAX = 4096 };
+enum { PLAN_VERSION = 4, PLAN_PATH_MAX = 1024, PLAN_PREFIXES_MAX = 8, PLAN_FILTER_MAX = 4096 };
 enum { KEEPER_FRONT_FD = 3, KEEPER_PLAN_FD = 4, KEEPER_NEWS_FD = 5 };
 enum { ZYGOTE_KEEPER_FD = 3, ZYGOTE_PLAN_FD = 4 };
 
@@ -49,6 +49,7 @@ struct plan {
     uint32_t uids;   /* each slot has an uid of its own. Else all is one user's; at level contained no run may fork then */
     uint32_t notify; /* refused calls are told to the front, by the worker's listener: seccomp_unotify(2) */
     uint32_t pidfds; /* 0: there are none (gVisor). Then a cell's init is the zygote's child, and ended by it on the keeper's order */
+    uint32_t once;   /* one run, and no more: nothing is prepared for another */
     uint32_t linked; /* contained: /tmp and /runtime are links to descriptors 1000 and 1001 of whoever looks */
     uint32_t shm;    /* contained: runs may use /dev/shm; SHM_SHUT: it is the container's own, and is to be shut to those who list it */
 #ifdef VIVARY_ABLATION

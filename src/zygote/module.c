@@ -57,11 +57,11 @@ static PyObject *module_place(PyObject *self, PyObject *none)
     return Py_BuildValue("(s#s#)", tmp, (Py_ssize_t)tmp_length, runtime, (Py_ssize_t)runtime_length);
 }
 
-static PyObject *module_settle(PyObject *self, PyObject *none)
+static PyObject *module_settle(PyObject *self, PyObject *quick)
 {
-    (void)self, (void)none;
+    (void)self;
     struct fault why = { 0 };
-    if (zygote_settle(&zygote, &why) < 0)
+    if (zygote_settle(&zygote, quick == Py_True, &why) < 0)
         return fault_raise(&why);
     Py_RETURN_NONE;
 }
@@ -222,7 +222,8 @@ static PyMethodDef METHODS[] = {
     { "preload", module_preload, METH_NOARGS, "The names of packages to import, with commas between." },
     { "place", module_place, METH_NOARGS, "The folders that stand for /tmp and /runtime, or None." },
     { "result_max", module_result_max, METH_NOARGS, "The largest result, in bytes of JSON." },
-    { "settle", module_settle, METH_NOARGS, "Brings the warm interpreter's memory into the form that is to be forked." },
+    { "settle", module_settle, METH_O,
+      "Brings the warm interpreter's memory into the form that is to be forked; or not, if that is to be quick." },
     { "learn", module_learn, METH_VARARGS,
       "Learns which pages a worker writes to: a function that acts one, and its script. The lesson's number." },
     { "populated", module_populated, METH_NOARGS, "How many pages were copied at once, and in how many calls." },

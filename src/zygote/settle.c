@@ -64,7 +64,7 @@ static int sizes_read(struct cell *cell, struct fault *why)
     return 0;
 }
 
-int zygote_settle(struct zygote *zygote, struct fault *why)
+int zygote_settle(struct zygote *zygote, bool quick, struct fault *why)
 {
     /* Each thread's arena and 8 MiB of stack would count against RLIMIT_DATA and RLIMIT_AS before anything is stored in them. */
     /* Without a memory cgroup RLIMIT_AS counts all of it: sixty threads take a gigabyte otherwise, and with these 76 MB. */
@@ -84,10 +84,12 @@ int zygote_settle(struct zygote *zygote, struct fault *why)
     int r = threads_check(why);
     if (r < 0)
         return r;
-    r = huge_settle(why);
-    if (r < 0)
-        return r;
-    ballast_load();
+    if (!quick) {
+        r = huge_settle(why);
+        if (r < 0)
+            return r;
+        ballast_load();
+    }
     return sizes_read(&zygote->cell, why);
 }
 

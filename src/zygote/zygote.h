@@ -31,8 +31,8 @@ struct zygote {
 /* Maps the plan from ZYGOTE_PLAN_FD. 0 or -errno. */
 int zygote_open(struct zygote *zygote, struct fault *why);
 
-/* Once the interpreter is warm: brings its memory into the form that is to be forked. 0 or -errno. */
-int zygote_settle(struct zygote *zygote, struct fault *why);
+/* Once the interpreter is warm: brings its memory into the form that is to be forked; `quick`: leaves it as it is. 0 or -errno. */
+int zygote_settle(struct zygote *zygote, bool quick, struct fault *why);
 
 /* Learns which pages a worker writes to that gets `script` and goes through `work`, beside those of lesson 0. Returns the lesson's number
  * or -errno. */

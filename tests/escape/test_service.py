@@ -102,7 +102,7 @@ class TakenFrontTest(unittest.TestCase):
         before = eventually(service.roles_whole, RECOVERY_S, "the service is whole")
         self.assertIsNone(self.call(service, *words), words)
         eventually(service.answers, RECOVERY_S, "a new front serves")
-        self.assertNotEqual(service.roles_whole()["front"], before["front"])
+        self.assertNotEqual(eventually(service.roles_whole, RECOVERY_S, "the service is whole")["front"], before["front"])
 
     def test_the_switch_works(self):
         service = self.start()

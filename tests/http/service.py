@@ -154,6 +154,15 @@ def is_alive(process):
     return now is not None and now.started == process.started and now.state != "Z"
 
 
+def is_quick(zygote):
+    """Whether it is one that serves until another has prepared its memory."""
+    try:
+        with open(f"/proc/{zygote}/cmdline", "rb") as file:
+            return b"quick=True" in file.read()
+    except OSError:
+        return False
+
+
 def pids_with_argument(mark):
     """Of processes anywhere on this host whose command line holds the mark."""
     found = []
@@ -394,21 +403,26 @@ class Service:
         return descendants(self.pid)
 
     def roles(self):
-        """The pids of front, keeper and zygote, whichever of them exist now."""
+        """The pids of front, keeper and zygote, whichever of them exist now; of zygotes, only the one that stays, once there is no other."""
         everyone = self.processes()
-        found = {}
+        found, zygotes = {}, []
         for process in everyone:
             if process.parent == self.pid and process.name in ("vivary-front", "vivary-keeper"):
                 found[process.name[len("vivary-"):]] = process.pid
         for process in everyone:
             # The keeper's other children are the inits of cells, forks of itself.
             if process.parent == found.get("keeper") and process.name != "vivary-keeper" and process.state != "Z":
-                found["zygote"] = process.pid
+                zygotes.append(process.pid)
+        if len(zygotes) == 1 and not is_quick(zygotes[0]):
+            found["zygote"] = zygotes[0]
         return found
 
     def roles_whole(self):
         found = self.roles()
-        return found if len(found) == 3 else None
+        if len(found) == 3:
+            return found
+        self.answers()  # the first zygote stays until the workers that it has made are used
+        return None
 
     def cgroups(self):
         return cgroups_of(self.pid)

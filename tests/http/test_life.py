@@ -47,8 +47,7 @@ class DeathTest(Case):
         self.addCleanup(self.life.stop)
 
     def assert_recovers_from_death_of(self, role):
-        before = self.life.roles_whole()
-        self.assertIsNotNone(before, self.life.processes())
+        before = eventually(self.life.roles_whole, RECOVERY_S, "front, keeper and zygote are there")
         self.assertTrue(self.life.answers())
         os.kill(before[role], signal.SIGKILL)
         eventually(lambda: self.life.roles().get(role) != before[role], RECOVERY_S, f"the killed {role} is gone")
@@ -72,7 +71,7 @@ class DeathTest(Case):
 
     @only_with_children
     def test_a_run_whose_zygote_dies_is_answered(self):
-        zygote = self.life.roles_whole()["zygote"]
+        zygote = eventually(self.life.roles_whole, RECOVERY_S, "its processes are there")["zygote"]
         mark = {process.pid for process in self.life.processes()}
         with self.life.wire() as wire:
             # Its child tells from outside that the run is on.
@@ -293,7 +292,7 @@ class Measure:
     """What could grow, of each of the three processes and of all together."""
 
     def __init__(self, service):
-        self.roles = service.roles_whole()
+        self.roles = eventually(service.roles_whole, RECOVERY_S, "its processes are there")
         self.descriptors = {role: len(os.listdir(f"/proc/{pid}/fd")) for role, pid in self.roles.items()}
         self.threads = {role: len(os.listdir(f"/proc/{pid}/task")) for role, pid in self.roles.items()}
         self.mounts = {role: lines(f"/proc/{pid}/mountinfo") for role, pid in self.roles.items()}

@@ -71,11 +71,12 @@ class FormTest(MetricsCase):
     def test_every_status_is_there_from_the_beginning(self):
         with Service("--preload", "", "--slots", "1") as service:
             found, text = service.metrics(), service.request("GET", "/metrics")[2].decode()
-        for line in ('vivary_runs_total{path="run",runtime="default",status="ok"} 0', 'vivary_workers{runtime="default",state="waiting"} 1', 'vivary_zygotes_total{runtime="default"} 1'):
+        for line in ('vivary_runs_total{path="run",runtime="default",status="ok"} 0', 'vivary_workers{runtime="default",state="waiting"} 1'):
             self.assertIn(f"\n{line}\n", text)
         self.assertEqual([series for series in found if series.startswith("vivary_runs_total")], [runs(path, status) for path in ("execute", "run") for status in STATUSES])
         self.assertEqual({value for series, value in found.items() if series.startswith(("vivary_runs_total", "vivary_http_answers_total", "vivary_denied_calls_total", *HISTOGRAMS))}, {0})
-        self.assertEqual((found["vivary_zygotes_total"], found["vivary_slots"], found["vivary_request_bytes_total"], found["vivary_answer_bytes_total"]), (1, 1, 0, 0))
+        self.assertEqual((found["vivary_slots"], found["vivary_request_bytes_total"], found["vivary_answer_bytes_total"]), (1, 0, 0))
+        self.assertIn(found["vivary_zygotes_total"], (1, 2))  # the quick one, and the one that takes its place a moment later
 
     def test_histograms_add_up(self):
         for _ in range(5):

@@ -564,6 +564,7 @@ class NextRunTest(RunCase):
     @classmethod
     def setUpClass(cls):
         cls.own_start("--preload", "", "--slots", "1")
+        eventually(cls.own.roles_whole, 20, "it has settled")  # until then another interpreter gets ready, and takes processor time
 
     def test_two_runs_share_nothing(self):
         code = """

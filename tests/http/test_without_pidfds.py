@@ -62,7 +62,7 @@ class WithoutPidfdsTest(Case):
 
         def settled():
             """Once there is a worker and its init in each of the two slots, beside the service's own four."""
-            self.assert_serving()
+            eventually(self.own.roles_whole, 20, "one zygote is left")
             return eventually(lambda: (seen := held())[0] == 8 and seen == held() and seen, 10, "all slots are full")
 
         before = settled()
