@@ -33,7 +33,7 @@
 
 enum { LEFT_BYTES_MAX = 16 << 20, LEFT_MS_MAX = 2000, LEFT_LOOK_MS = 5 };
 enum { QUICK_CELLS = 2 };
-enum { FAILURES_MAX = 5, CPU_LOOK_MS = 100, STOP_MS_MAX = 5000, FRONT_MS_MAX = 10000 };
+enum { FAILURES_MAX = 5, CPU_LOOK_MS = 100, CPU_LOOK_MS_LEAST = 5, STOP_MS_MAX = 5000, FRONT_MS_MAX = 10000 };
 
 void slot_kill(struct slot *slot, enum died_why why)
 {
@@ -290,9 +290,8 @@ static void news_read(struct keeper *keeper)
 static int slots_tend(struct keeper *keeper)
 {
     uint64_t now = clock_ns(), wait_ns = 60 * NS_PER_S;
+    uint64_t look_ns = CPU_LOOK_MS * NS_PER_MS;
     bool running = false, look = now >= keeper->cpu_look_ns;
-    if (look)
-        keeper->cpu_look_ns = now + CPU_LOOK_MS * NS_PER_MS;
     for (uint32_t i = 0; i < keeper->plan->slots; i++) {
         struct slot *slot = &keeper->slots[i];
         if (slot->state == SLOT_JAILING && slot->empty_by_ns != 0) {
@@ -318,13 +317,18 @@ static int slots_tend(struct keeper *keeper)
             /* RLIMIT_CPU bounds each process; this their sum. */
             uint64_t used = look ? group_cpu_ns(keeper, slot) : 0;
             uint64_t before = slot->before.time_us * 1000;
-            if (used > before && used - before > slot->cpu_ms * NS_PER_MS)
+            uint64_t its_ns = used > before ? used - before : 0, most_ns = slot->cpu_ms * NS_PER_MS;
+            if (its_ns > most_ns)
                 slot_kill(slot, DIED_CPU);
+            else if (look && most_ns - its_ns < look_ns)
+                look_ns = most_ns - its_ns; /* one process can't have used it up before */
             running = true;
         }
     }
-    if (running && wait_ns > CPU_LOOK_MS * NS_PER_MS)
-        wait_ns = CPU_LOOK_MS * NS_PER_MS;
+    if (look)
+        keeper->cpu_look_ns = now + (look_ns > CPU_LOOK_MS_LEAST * NS_PER_MS ? look_ns : CPU_LOOK_MS_LEAST * NS_PER_MS);
+    if (running && keeper->cpu_look_ns - now < wait_ns)
+        wait_ns = keeper->cpu_look_ns - now;
     if (keeper->front < 0 && now >= keeper->front_by_ns)
         keeper->stopping = true;
     if (keeper->front < 0 && wait_ns > NS_PER_S)
