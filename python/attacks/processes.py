@@ -187,7 +187,7 @@ def schedule_of_other(facts):
 @attack("writes", signal_to_child_works)
 def signal_every_number(facts):
     """Signals every process number there is, to find one that it may."""
-    found, last = [], 2000 if is_alone() else 1 << 16  # a filter that looks at the number doesn't know one from another
+    found, last = [], 200 if is_alone() else 1 << 16  # a filter that looks at the number doesn't know one from another
     for pid in range(1, last):
         if pid != os.getpid():
             try:

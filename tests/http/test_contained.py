@@ -70,6 +70,7 @@ def main():
     return {"uids": os.getresuid(), "gids": os.getresgid(), "groups": os.getgroups(), "caps": [status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")],
             "privs": status["NoNewPrivs"]}
 """
+        eventually(self.own.roles_whole, 30, "all slots are in use")
         found = self.own.execute_all([script] * 4)
         self.assertEqual([status for status, _ in found], [200] * 4, found)
         results = [answer["result"] for _, answer in found]
