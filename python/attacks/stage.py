@@ -52,7 +52,7 @@ class Stage:
             with open(os.path.join(self.share, name), "wb") as file:
                 file.write(bytes(size))
         self.canaries = Canaries(self.marker + "-key")
-        self.before = self.state()
+        self.before, self.told = self.state(), set()
 
     def _listen(self, family, address):
         server = socket.socket(family)
@@ -120,14 +120,17 @@ class Stage:
         return seen
 
     def harm_seen(self):
-        """In words; empty when all is as it was."""
+        """In words; empty when all is as it was. What one attack has done isn't told of the next."""
         seen = []
         if self.victim.poll() is not None:
             seen.append("the victim is dead")
         if harm := self.canaries.harm_seen():
             seen.append(str(harm))
-        if self.state() != self.before:
+        seen = [harm for harm in seen if harm not in self.told]
+        self.told.update(seen)
+        if (state := self.state()) != self.before:
             seen.append("files or objects of the host have changed")
+            self.before = state
         if self.reached:
             seen.append("reached " + ", ".join(self.reached))
         return "; ".join(seen)
