@@ -192,7 +192,8 @@ static void text_write(struct writer *w, const void *argument)
     answers_write(w, m);
     denied_lines_write(w, m);
     single_write(w, "vivary_forks_total", "counter", "Workers that were forked and jailed.", m->workers);
-    head_write(w, "vivary_zygotes_total", "counter", "Warm interpreters that were started: a quick one and one that has prepared its memory, then renewals.");
+    head_write(w, "vivary_zygotes_total", "counter",
+               "Warm interpreters that were started: a quick one and one that has prepared its memory, then renewals.");
     for (uint32_t i = 0; i < front->plan.runtimes; i++) {
         char labels[64];
         snprintf(labels, sizeof labels, "{runtime=\"%s\"}", front->plan.runtime[i].name);

@@ -222,7 +222,7 @@ static bool range_write(pid_t inside, int ready)
     if (read(ready, &word, 1) != 1 || getrandom(&random, sizeof random, 0) != sizeof random)
         return false;
     uint32_t base = (1U << 30) + random % 14000 * HOST_RANGE_AT;
-    snprintf(map, sizeof map, "0 0 1\n%u %u %u\n", HOST_RANGE_AT, base, HOST_RANGE_AT);
+    snprintf(map, sizeof map, "0 0 1\n%d %u %d\n", HOST_RANGE_AT, base, HOST_RANGE_AT);
     for (int i = 0; i < 2; i++) {
         snprintf(path, sizeof path, "/proc/%d/%s", (int)inside, i == 0 ? "uid_map" : "gid_map");
         if (!text_write(path, map))
