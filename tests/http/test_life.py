@@ -361,7 +361,8 @@ class GrowthTest(Case):
         self.assertEqual(wrong, [])
 
     def measure_at_rest(self, service, processes):
-        """Once the cells of the last runs are gone and the next ones stand."""
+        """Once the cells of the last runs are gone and the next ones stand, and a zygote that was renewed is gone."""
+        eventually(service.roles_whole, 60, "one zygote is left")
         last, seen = [], []
 
         def at_rest():
