@@ -382,7 +382,7 @@ class GrowthTest(Case):
     @only_with_children
     def test_two_thousand_mixed_runs_leave_no_trace(self):
         slots = 8
-        service = Service("--slots", str(slots), "--stdout-max", "1000", "--memory-mb", "96", "--processes", "16")
+        service = Service("--slots", str(slots), "--stdout-max", "1000", "--memory-mb", "96", "--processes", "16", "--renew-runs", "0")
         self.addCleanup(service.kill)
         self.assertTrue(service.answers())
         try:
