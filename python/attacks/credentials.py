@@ -1,10 +1,11 @@
 """Users, capabilities, and processes of others: signals, tracing, memory, priorities."""
 
-from inside import attack, call, check, child_ends, full_only, in_child, is_alone, proc_is_there, python_runs, signal_to_child_works, terminal
+from inside import NotHere, attack, call, check, child_ends, fork, full_only, in_child, is_alone, proc_is_there, python_runs, signal_to_child_works, terminal
 
 import ctypes
 import os
 import signal
+import time
 
 
 @attack("privilege", python_runs)
@@ -146,10 +147,19 @@ def owner_signal(facts):
     import fcntl
 
     one, other = terminal()
-    fcntl.fcntl(one, fcntl.F_SETOWN, facts["victim"])
-    fcntl.fcntl(one, 10, signal.SIGKILL)
-    fcntl.fcntl(one, fcntl.F_SETFL, os.O_ASYNC)
-    os.write(other, b"x\n")  # that it may be its owner is no harm: it is looked at whether the victim lives on
+    child = fork()
+    if child == 0:
+        signal.pause()
+    for owner in (child, facts["victim"]):  # on its own child first, which has to die of it
+        fcntl.fcntl(one, fcntl.F_SETOWN, owner)
+        fcntl.fcntl(one, 10, signal.SIGKILL)
+        fcntl.fcntl(one, fcntl.F_SETFL, os.O_ASYNC)
+        os.write(other, b"x\n")
+        end = time.monotonic() + 0.3
+        while owner == child and os.waitpid(child, os.WNOHANG) != (child, signal.SIGKILL):
+            if time.monotonic() > end:
+                raise NotHere("no signal comes of it")
+    # That the victim may be the owner is no harm: whether it lives on is looked at from outside.
 
 
 @attack("writes", signal_to_child_works)

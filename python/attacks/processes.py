@@ -187,8 +187,10 @@ def schedule_of_other(facts):
 @attack("writes", signal_to_child_works)
 def signal_every_number(facts):
     """Signals every process number there is, to find one that it may."""
-    found, last = [], 200 if is_alone() else 1 << 16  # a filter that looks at the number doesn't know one from another
-    for pid in range(1, last):
+    # A run that is one process has a filter that looks at the number, and each refusal takes a while: the first, and those that are there.
+    numbers = [*range(1, 200), facts["victim"], *facts["service"]] if is_alone() else range(1, 1 << 16)
+    found = []
+    for pid in numbers:
         if pid != os.getpid():
             try:
                 os.kill(pid, 0)

@@ -120,14 +120,13 @@ class Stage:
         return seen
 
     def harm_seen(self):
-        """In words; empty when all is as it was. What one attack has done isn't told of the next."""
+        """In words; empty when all is as it was. What one attack has changed isn't told of the next."""
         seen = []
         if self.victim.poll() is not None:
             seen.append("the victim is dead")
-        if harm := self.canaries.harm_seen():
-            seen.append(str(harm))
-        seen = [harm for harm in seen if harm not in self.told]
-        self.told.update(seen)
+        if (harm := self.canaries.harm_seen()) and harm not in self.told:
+            self.told.add(harm)
+            seen.append(harm)
         if (state := self.state()) != self.before:
             seen.append("files or objects of the host have changed")
             self.before = state

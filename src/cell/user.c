@@ -30,8 +30,9 @@ int user_enter(struct cell *cell, struct fault *why)
         return fault_set(why, errno, "unshare", "user");
     char map[64];
     snprintf(map, sizeof map, "%d %u 1", CELL_SCRIPT_UID, own);
-    int r = map_write("/proc/self/setgroups", "deny", why); /* demanded before an unprivileged gid_map: user_namespaces(7) */
-    if (r < 0 && !cell->plan->pidfds)                       /* gVisor has no such file, and doesn't demand it */
+    /* Demanded before an unprivileged gid_map: user_namespaces(7). gVisor has no such file, and doesn't demand it. */
+    int r = map_write("/proc/self/setgroups", "deny", why);
+    if (!cell->plan->pidfds)
         r = 0;
     if (r == 0)
         r = map_write("/proc/self/uid_map", map, why);

@@ -22,8 +22,8 @@ const char *level_missing(const struct host *host, enum plan_level level)
             return "level full needs root, or user namespaces for everybody, which this host, or its container, doesn't allow";
         if (!host->user || !host->pid || !host->mnt || !host->net || !host->ipc || !host->uts || !host->cgroup || !host->proc_subset)
             return "level full needs namespaces, which this host, or its container, doesn't allow";
-        if (!host->pidfd &&
-            !host->own_range) /* a run that owns the files it sees can change them there: truncate(2) on a read-only mount */
+        /* In gVisor a run that owns the files it sees can change them: truncate(2) works on a read-only mount. */
+        if (!host->pidfd && !host->own_range)
             return "level full in gVisor needs root, with CAP_SETUID and CAP_SETGID";
     } else {
         if (!host->pidfd)
