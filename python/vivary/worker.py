@@ -65,10 +65,6 @@ def _live():
     place = _vivary.place()
     if place is not None:
         _settle_in(*place)
-    # A run copies the pages that it writes to, and most are the same each time: a first run now has them copied before a request waits for it.
-    run(_PRACTICE)
-    _forget()
-    ending.apply()
     _vivary.ready()
     kind, payload = _vivary.receive()
     text = payload.decode("utf-8")

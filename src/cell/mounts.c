@@ -5,8 +5,6 @@
 #include "cell/ablation.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mount.h>
 
 static int mount_make(const char *type, const char *at, unsigned long flags, const char *options, struct fault *why)
@@ -16,20 +14,12 @@ static int mount_make(const char *type, const char *at, unsigned long flags, con
 
 int mounts_make(const struct plan *plan, struct fault *why)
 {
-    char sizes[96], runtime[96];
-    snprintf(sizes, sizeof sizes, "mode=1777,size=%llu,nr_inodes=%llu", (unsigned long long)plan->tmp_bytes,
-             (unsigned long long)plan->tmp_files);
-    /* The script's own file lies in /runtime: written by the worker, read-only to nobody but itself. */
-    snprintf(runtime, sizeof runtime, "mode=1777,size=16m,nr_inodes=16");
-
     unsigned long flags = layer_left_out(plan, LAYER_NOSUID) ? 0 : MS_NOSUID | MS_NODEV;
-    if (!plan->pidfds) /* gVisor's tmpfs doesn't count files, and its devpts no terminals */
-        *strrchr(sizes, ',') = *strrchr(runtime, ',') = '\0';
-    int r = mount_make("tmpfs", "/tmp", flags, sizes, why);
+    int r = mount_make("tmpfs", "/tmp", flags, plan->tmp_options, why);
     if (r == 0)
-        r = mount_make("tmpfs", "/dev/shm", flags, sizes, why);
-    if (r == 0)
-        r = mount_make("tmpfs", "/runtime", flags, runtime, why);
+        r = mount_make("tmpfs", "/dev/shm", flags, plan->tmp_options, why);
+    if (r == 0) /* the script's own file lies there: written by the worker, read-only to nobody but itself */
+        r = mount_make("tmpfs", "/runtime", flags, plan->pidfds ? "mode=1777,size=16m,nr_inodes=16" : "mode=1777,size=16m", why);
     if (r == 0) /* pseudo-terminals of its own: ptmx here makes them in this instance, and nobody else's are to be seen */
         r = mount_make("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC,
                        plan->pidfds ? "newinstance,ptmxmode=0666,mode=0620,max=64" : "newinstance,ptmxmode=0666,mode=0620", why);

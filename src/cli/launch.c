@@ -151,6 +151,11 @@ static int plan_make(struct launch *launch)
     plan->uid_base = UID_BASE_LEAST + launch->uid_range * UID_RANGE;
     if (launch_folders(launch) != 0 || share_resolve(plan, s->share) != 0 || level_choose(launch) != 0)
         return 1;
+    /* gVisor's tmpfs doesn't count files. */
+    int length = snprintf(plan->tmp_options, sizeof plan->tmp_options, "mode=1777,size=%llu", (unsigned long long)plan->tmp_bytes);
+    if (plan->pidfds)
+        snprintf(plan->tmp_options + length, sizeof plan->tmp_options - (size_t)length, ",nr_inodes=%llu",
+                 (unsigned long long)plan->tmp_files);
 #ifdef VIVARY_ABLATION
     return layers_leave_out(plan);
 #else

@@ -177,7 +177,8 @@ struct front {
 
 /* http.c */
 int http_start(struct front *front, struct fault *why);
-void http_turn(struct front *front); /* lets the library work */
+void http_wake(struct front *front); /* there is something for the library to do */
+void http_turn(struct front *front); /* lets it, where there is */
 int http_wait_ms(const struct front *front);
 void http_expire(struct front *front, uint64_t now_ns); /* cuts off clients that are over their time */
 void http_close_listeners(struct front *front);

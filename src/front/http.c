@@ -48,7 +48,7 @@ struct http {
     struct connection *knock_first, *knock_last; /* the first has been there for longest */
     uint32_t count, most;                        /* connections, over all daemons */
     uint32_t leaving;                            /* answers on their way */
-    bool again;                                  /* there is more to do in this turn */
+    bool again;                                  /* there is something to do in this turn, or more of it */
     uint64_t expire_ns;
 };
 
@@ -435,13 +435,18 @@ int http_start(struct front *front, struct fault *why)
     return 0;
 }
 
+void http_wake(struct front *front)
+{
+    front->http->again = true;
+}
+
 void http_turn(struct front *front)
 {
-    do {
+    while (front->http->again) { /* a call can be answered within the turn that asked */
         front->http->again = false;
         for (uint32_t i = 0; i < front->plan.listeners; i++)
             MHD_run(front->http->daemons[i]);
-    } while (front->http->again); /* a call can be answered within the turn that asked */
+    }
 }
 
 int http_wait_ms(const struct front *front)

@@ -294,7 +294,8 @@ static void event_handle(struct front *front, const struct watch *watch, uint32_
         keys_receive(front);
         break;
     case WATCH_HTTP:
-        break; /* its turn comes in each round */
+        http_wake(front);
+        break;
     case WATCH_CLIENT:
         client_left(front, watch->owner);
         break;
@@ -320,6 +321,8 @@ int main(void)
         if ((front.running > 0 || front.queued > 0 || front.stopping) && wait_ms > 50)
             wait_ms = 50; /* exit grace, waiting time: to a twentieth of a second */
         int count = epoll_wait(front.epoll, events, EVENTS_MAX, wait_ms);
+        if (count <= 0 || wait_ms == 0)
+            http_wake(&front); /* a timeout of the library's, or more of what it had not come to */
         for (int i = 0; i < count; i++)
             event_handle(&front, events[i].data.ptr, events[i].events);
         uint64_t now_ns = clock_ns();

@@ -101,7 +101,7 @@ struct keeper {
     struct watched *watched; /* contained: shared with the watcher */
     int watcher;             /* its socket; -1: none */
     pid_t watcher_pid;
-    bool told_ready, stopping;
+    bool told_ready, stopping, children_ended;
 };
 
 /* jail.c: gives up what making cells doesn't need. All that the keeper starts has the filter too. 0 or -errno. */

@@ -452,8 +452,22 @@ static void signals_read(struct keeper *keeper)
 {
     struct signalfd_siginfo signal;
     while (read(keeper->signals, &signal, sizeof signal) == sizeof signal)
-        if (signal.ssi_signo == SIGTERM || signal.ssi_signo == SIGINT)
+        if (signal.ssi_signo == SIGCHLD)
+            keeper->children_ended = true;
+        else
             keeper->stopping = true;
+}
+
+/* Of those whose end is told by a signal: all but the cells' inits. */
+static void children_reap(struct keeper *keeper)
+{
+    if (!keeper->children_ended)
+        return;
+    keeper->children_ended = false;
+    for (uint32_t i = 0; i < ZYGOTES; i++)
+        zygote_reap(keeper, i);
+    if (keeper->plan->level == LEVEL_CONTAINED)
+        strays_reap(keeper);
 }
 
 /* Kills and reaps all that the keeper made. */
@@ -528,11 +542,7 @@ int main(void)
             else if (keeper.slots[number].status_fd >= 0)
                 status_read(&keeper, number);
         }
-        for (uint32_t i = 0; i < ZYGOTES; i++) {
-            zygote_reap(&keeper, i);
-        }
-        if (keeper.plan->level == LEVEL_CONTAINED)
-            strays_reap(&keeper);
+        children_reap(&keeper);
         for (uint32_t i = 0; i < keeper.plan->slots; i++)
             slot_settle(&keeper, i);
     }

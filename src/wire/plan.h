@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PLAN_VERSION = 4, PLAN_PATH_MAX = 1024, PLAN_PREFIXES_MAX = 8, PLAN_FILTER_MAX = 4096 };
+enum { PLAN_VERSION = 5, PLAN_PATH_MAX = 1024, PLAN_PREFIXES_MAX = 8, PLAN_FILTER_MAX = 4096 };
 enum { KEEPER_FRONT_FD = 3, KEEPER_PLAN_FD = 4, KEEPER_NEWS_FD = 5 };
 enum { ZYGOTE_KEEPER_FD = 3, ZYGOTE_PLAN_FD = 4 };
 
@@ -57,6 +57,7 @@ struct plan {
 #endif
     uint64_t memory_bytes;
     uint64_t tmp_bytes, tmp_files;
+    char tmp_options[96]; /* full: of the mounts that hold to these. Made once: each init would touch ten pages of libc to print them */
     uint64_t processes;
     uint64_t descriptors;
     uint64_t cpu_ms;

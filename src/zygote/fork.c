@@ -164,10 +164,9 @@ static int orders_serve(struct zygote *zygote, struct fault *why)
         struct pollfd watched[] = { { .fd = ZYGOTE_KEEPER_FD, .events = POLLIN }, { .fd = ended, .events = POLLIN } };
         if (poll(watched, 2, -1) < 0 && errno != EINTR)
             return fault_set(why, errno, "poll", "zygote");
-        struct signalfd_siginfo signal;
-        while (read(ended, &signal, sizeof signal) == sizeof signal)
-            continue;
-        children_reap(zygote);
+        struct signalfd_siginfo signal; /* many ends are one signal: signal(7) */
+        if (watched[1].revents != 0 && read(ended, &signal, sizeof signal) == sizeof signal)
+            children_reap(zygote);
         if (watched[0].revents != 0 && order_follow(zygote))
             return 0;
     }
