@@ -54,8 +54,9 @@ def main():
     parser = argparse.ArgumentParser(description="trivial runs beside bombs")
     parser.add_argument("--vivary", default=os.path.join(os.path.dirname(HERE), "build", "vivary"))
     parser.add_argument("--only", action="append", default=[], help="this bomb")
+    parser.add_argument("--level", default="auto", help="of the service's cells: auto, full or contained")
     given = parser.parse_args()
-    service = Service(given.vivary, ["--slots", str(SLOTS), "--deadline-ms", str(DEADLINE_MS), "--cpu-ms", "30000", "--memory-mb", "256"])
+    service = Service(given.vivary, ["--slots", str(SLOTS), "--deadline-ms", str(DEADLINE_MS), "--cpu-ms", "30000", "--memory-mb", "256", "--level", given.level])
     missed = []
     try:
         service.settle()
