@@ -132,9 +132,7 @@ static void child_reap(pid_t pid)
 /* Calls `birth->inside` in the namespaces of the slot's zygote. */
 static int birth_run(struct birth *birth, struct fault *why)
 {
-    struct birth_stacks stacks;
-    birth->stacks = &stacks;
-    pid_t outer = clone(outer_run, stacks.outer + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES, birth);
+    pid_t outer = clone(outer_run, birth->stacks->outer + BIRTH_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES, birth);
     if (outer < 0)
         return fault_set(why, errno, "clone", "outer");
     child_reap(outer);
@@ -147,14 +145,15 @@ static int birth_run(struct birth *birth, struct fault *why)
 
 static int init_start(struct keeper *keeper, struct slot *slot, int made, struct fault *why)
 {
+    struct birth_stacks stacks;
     if (slot->held[slot->zygote][HELD_KINDS - 1] < 0) {
         held_drop(slot, slot->zygote); /* of a try that failed */
-        struct birth first = { .keeper = keeper, .slot = slot, .inside = held_make };
+        struct birth first = { .keeper = keeper, .slot = slot, .inside = held_make, .stacks = &stacks };
         int r = birth_run(&first, why);
         if (r < 0)
             return r;
     }
-    struct birth birth = { .keeper = keeper, .slot = slot, .inside = init_make, .made = made, .pidfd = -1 };
+    struct birth birth = { .keeper = keeper, .slot = slot, .inside = init_make, .made = made, .pidfd = -1, .stacks = &stacks };
     int r = birth_run(&birth, why);
     if (r < 0)
         return r;
