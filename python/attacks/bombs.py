@@ -1,6 +1,6 @@
 """Bombs: a run that takes all it can. It may die of it; nobody else may notice."""
 
-from inside import attack, child_ends, file_roundtrip
+from inside import TMP, attack, child_ends, file_roundtrip
 
 import os
 import signal
@@ -83,7 +83,7 @@ def memory_by_children(facts):
 @attack("slows", file_roundtrip, dies=True)
 def memory_by_files(facts):
     """Fills the memory that /tmp and /dev/shm are made of."""
-    for folder in ("/tmp", "/dev/shm", "/runtime"):
+    for folder in (TMP, "/dev/shm", "/runtime"):
         try:
             with open(folder + "/fill", "wb") as file:
                 while True:
@@ -156,7 +156,7 @@ def memory_by_sockets(facts):
 @attack("slows", file_roundtrip, dies=True)
 def inode_bomb(facts):
     """Makes files without end."""
-    for folder in ("/tmp", "/dev/shm", "/runtime"):
+    for folder in (TMP, "/dev/shm", "/runtime"):
         try:
             for number in range(1 << 20):
                 os.close(os.open(f"{folder}/{number}", os.O_CREAT | os.O_WRONLY))
@@ -167,7 +167,7 @@ def inode_bomb(facts):
 @attack("slows", file_roundtrip, dies=True)
 def deep_folders(facts):
     """Makes folders in folders without end."""
-    os.chdir("/tmp")
+    os.chdir(TMP)
     while True:
         os.mkdir("d")
         os.chdir("d")
@@ -286,7 +286,7 @@ def slow_pattern(facts):
 @attack("slows", file_roundtrip, dies=True)
 def sparse_giant(facts):
     """Makes a file of a size that no disk has."""
-    with open("/tmp/sparse", "wb") as file:
+    with open(TMP + "/sparse", "wb") as file:
         file.truncate(1 << 50)
     return "made"
 

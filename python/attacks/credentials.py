@@ -1,6 +1,6 @@
 """Users, capabilities, and processes of others: signals, tracing, memory, priorities."""
 
-from inside import NotHere, attack, call, check, child_ends, fork, full_only, in_child, is_alone, proc_is_there, python_runs, signal_to_child_works, terminal
+from inside import TMP, NotHere, attack, call, check, child_ends, fork, full_only, in_child, is_alone, proc_is_there, python_runs, signal_to_child_works, terminal
 
 import ctypes
 import os
@@ -290,8 +290,8 @@ def file_capabilities(facts):
     """Gives a program in /tmp capabilities."""
     import shutil
 
-    shutil.copy("/usr/bin/env", "/tmp/env")
-    os.setxattr("/tmp/env", "security.capability", bytes.fromhex("0100000200200000000000000000000000000000"))
+    shutil.copy("/usr/bin/env", TMP + "/env")
+    os.setxattr(TMP + "/env", "security.capability", bytes.fromhex("0100000200200000000000000000000000000000"))
     return "given"
 
 
@@ -300,7 +300,7 @@ def dump_core(facts):
     """Has the kernel write a core file, or pipe it to a program of root's."""
 
     def crash():
-        os.chdir("/tmp")
+        os.chdir(TMP)
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (-1, -1))
@@ -311,7 +311,7 @@ def dump_core(facts):
         check(in_child(crash))
     except InterruptedError:
         pass
-    return [name for name in os.listdir("/tmp") if name.startswith("core")]
+    return [name for name in os.listdir(TMP) if name.startswith("core")]
 
 
 @attack("surface", proc_is_there)

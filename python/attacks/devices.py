@@ -1,6 +1,6 @@
 """Devices and terminals."""
 
-from inside import attack, call, check, file_roundtrip, in_child, terminal
+from inside import TMP, attack, call, check, file_roundtrip, in_child, terminal
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ def _open(path, flags=os.O_RDWR):
 
 
 def _node(name, kind, major, minor):
-    path = "/tmp/" + name
+    path = TMP + "/" + name
     os.mknod(path, kind | 0o600, os.makedev(major, minor))
     return _open(path, os.O_RDONLY)
 
@@ -168,7 +168,7 @@ def device_numbers_by_child(facts):
 
     def node():
         call("unshare", 0x10000000)
-        os.mknod("/tmp/child-node", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        os.mknod(TMP + "/child-node", stat.S_IFCHR | 0o600, os.makedev(1, 3))
         return 1
 
     return check(in_child(node)) == 1 and "made"

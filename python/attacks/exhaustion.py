@@ -1,6 +1,6 @@
 """More bombs: memory and tables of the kernel's own that no limit of a process counts. A run may die of them; nobody else may notice."""
 
-from inside import MACHINE, NotHere, attack, call_number, child_ends, file_roundtrip, socket_pair_works, terminal
+from inside import TMP, MACHINE, NotHere, attack, call_number, child_ends, file_roundtrip, socket_pair_works, terminal
 
 import ctypes
 import fcntl
@@ -32,7 +32,7 @@ def _until_refused(step):
 @attack("slows", file_roundtrip, dies=True)
 def record_locks(facts):
     """Takes record locks on every second byte of a file: each is an object of the kernel, and RLIMIT_LOCKS does nothing, getrlimit(2)."""
-    fd = os.open("/tmp/locks", os.O_CREAT | os.O_RDWR)
+    fd = os.open(TMP + "/locks", os.O_CREAT | os.O_RDWR)
     _until_refused(lambda count: fcntl.fcntl(fd, fcntl.F_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 2 * count, 1, 0)))
 
 
@@ -56,7 +56,7 @@ def page_tables(facts):
 def attributes(facts):
     """Hangs attributes on files of its /tmp, which its size doesn't count on older kernels: xattr(7), tmpfs(5)."""
     def step(count):
-        path = f"/tmp/attributed{count % 50}"
+        path = f"{TMP}/attributed{count % 50}"
         if count < 50:
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
         os.setxattr(path, f"user.n{count // 50}", bytes(60000))
@@ -67,7 +67,7 @@ def attributes(facts):
 @attack("slows", file_roundtrip, dies=True)
 def long_links(facts):
     """Makes links with targets of 4 KiB: memory of the kernel, not blocks of the file system."""
-    _until_refused(lambda count: os.symlink("x" * 4000, f"/tmp/link{count}"))
+    _until_refused(lambda count: os.symlink("x" * 4000, f"{TMP}/link{count}"))
 
 
 @attack("slows", file_roundtrip, dies=True)
@@ -271,7 +271,7 @@ def faults(facts):
 @attack("slows", file_roundtrip, dies=True)
 def big_file_by_hole(facts):
     """Fills the holes of a file from behind, by fallocate(2), past the size of its /tmp."""
-    fd = os.open("/tmp/holes", os.O_CREAT | os.O_RDWR)
+    fd = os.open(TMP + "/holes", os.O_CREAT | os.O_RDWR)
     _until_refused(lambda count: os.posix_fallocate(fd, (1 << 30) - (count + 1) * (1 << 20), 1 << 20))
     return os.fstat(fd).st_blocks * 512 > 1 << 29 and "more than 512 MiB"
 

@@ -1,6 +1,6 @@
 """Other people's files: reading, writing, and paths that lead out."""
 
-from inside import attack, file_roundtrip, full_only, own_memory_reads, proc_is_there
+from inside import TMP, attack, file_roundtrip, full_only, own_memory_reads, proc_is_there
 
 import os
 
@@ -164,7 +164,7 @@ def make_folder_in_root(facts):
 @attack("writes", file_roundtrip)
 def rename_system_folder(facts):
     """Moves /etc away."""
-    os.rename("/etc", "/tmp/etc")
+    os.rename("/etc", TMP + "/etc")
     return "moved"
 
 
@@ -212,14 +212,14 @@ def set_attribute(facts):
 @attack("writes", file_roundtrip)
 def write_by_symlink(facts):
     """Writes to /etc/passwd by a link in /tmp."""
-    os.symlink("/etc/passwd", "/tmp/link")
-    return _append("/tmp/link")
+    os.symlink("/etc/passwd", TMP + "/link")
+    return _append(TMP + "/link")
 
 
 @attack("writes", file_roundtrip)
 def link_hard(facts):
     """Links a system file into /tmp, to keep or to change it there."""
-    os.link("/usr/bin/env", "/tmp/env")
+    os.link("/usr/bin/env", TMP + "/env")
     return "linked"
 
 
@@ -240,10 +240,10 @@ def write_by_descriptor_link(facts):
 @attack("privilege", file_roundtrip)
 def setuid_file(facts):
     """Makes a file in /tmp that would run as root."""
-    with open("/tmp/root", "w") as file:
+    with open(TMP + "/root", "w") as file:
         file.write("#!/bin/sh\n")
-    os.chown("/tmp/root", 0, 0)
-    os.chmod("/tmp/root", 0o4755)
+    os.chown(TMP + "/root", 0, 0)
+    os.chmod(TMP + "/root", 0o4755)
     return "made"
 
 
@@ -253,9 +253,9 @@ def setuid_copy_runs(facts):
     import shutil
     import subprocess
 
-    shutil.copy("/usr/bin/id", "/tmp/id")
-    os.chmod("/tmp/id", 0o6755)
-    said = subprocess.run(["/tmp/id"], capture_output=True, text=True).stdout
+    shutil.copy("/usr/bin/id", TMP + "/id")
+    os.chmod(TMP + "/id", 0o6755)
+    said = subprocess.run([TMP + "/id"], capture_output=True, text=True).stdout
     return said if "euid=" in said else None
 
 

