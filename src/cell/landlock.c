@@ -136,7 +136,7 @@ static int rules_contained(int ruleset, const struct plan *plan, uint64_t known,
         r = path_allow_if_there(ruleset, path, READ & known, why);
     }
     if (r == 0)
-        r = path_allow_if_there(ruleset, plan->library, READ & known, why);
+        r = path_allow_if_there(ruleset, plan->modules, READ & known, why);
     if (r == 0 && plan->share[0] != '\0')
         r = path_allow(ruleset, plan->share, READ & known, why);
     if (r == 0)

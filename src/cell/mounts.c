@@ -14,6 +14,7 @@ static int mount_make(const char *type, const char *at, unsigned long flags, con
 
 int mounts_make(const struct plan *plan, struct fault *why)
 {
+    /* Without pidfds this is gVisor, whose tmpfs doesn't count files, and whose devpts no terminals. */
     unsigned long flags = layer_left_out(plan, LAYER_NOSUID) ? 0 : MS_NOSUID | MS_NODEV;
     int r = mount_make("tmpfs", "/tmp", flags, plan->tmp_options, why);
     if (r == 0)

@@ -248,7 +248,7 @@ static int system_mounts(const struct plan *plan, struct fault *why)
     }
     char from[2 * PLAN_PATH_MAX];
     if (r == 0) {
-        snprintf(from, sizeof from, ROOT_OLD "%s", plan->library);
+        snprintf(from, sizeof from, ROOT_OLD "%s", plan->modules);
         r = system_mount(plan, from, ROOT_NEW "/vivary", "vivary", why);
     }
     if (r == 0 && plan->share[0] != '\0') {

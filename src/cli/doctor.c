@@ -115,7 +115,7 @@ static int attacks_exec(const char *python, char **argv)
     if (length < 0 || launch_folders(&launch) != 0)
         return 1;
     program[length] = '\0';
-    snprintf(attacks, sizeof attacks, "%s/attacks/__main__.py", launch.plan.library);
+    snprintf(attacks, sizeof attacks, "%s/attacks/__main__.py", launch.plan.modules);
     char *arguments[ARGUMENTS_MAX + 8] = { (char *)python, "-I", "-B", attacks, "--vivary", program };
     size_t count = 6;
     for (char **argument = argv + 1; *argument != NULL && count < ARGUMENTS_MAX; argument++)

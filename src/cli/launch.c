@@ -73,10 +73,10 @@ int launch_folders(struct launch *launch)
     snprintf(beside, sizeof beside, "%s/vivary-keeper", self);
     bool built = access(beside, X_OK) == 0;
     int binaries = snprintf(launch->binaries, sizeof launch->binaries, "%s", built ? self : LIBEXEC);
-    int library = snprintf(launch->plan.library, sizeof launch->plan.library, "%s%s", built ? self : LIBRARY, built ? "/python" : "");
-    if (binaries >= (int)sizeof launch->binaries || library >= (int)sizeof launch->plan.library)
+    int library = snprintf(launch->plan.modules, sizeof launch->plan.modules, "%s%s", built ? self : LIBRARY, built ? "/python" : "");
+    if (binaries >= (int)sizeof launch->binaries || library >= (int)sizeof launch->plan.modules)
         return launch_fail("the path of this program is too long");
-    snprintf(beside, sizeof beside, "%.*s/_vivary.abi3.so", PATH_MAX - 1, launch->plan.library);
+    snprintf(beside, sizeof beside, "%.*s/_vivary.abi3.so", PATH_MAX - 1, launch->plan.modules);
     if (access(beside, R_OK) < 0)
         return errno_fail("access", beside);
     return 0;

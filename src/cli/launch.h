@@ -25,7 +25,7 @@ struct launch {
     char binaries[SETTINGS_PATH_MAX]; /* the folder of vivary-keeper and vivary-front */
 };
 
-/* Finds launch->binaries and launch->plan.library. 0, or 1 with the reason printed on stderr. */
+/* Finds launch->binaries and launch->plan.modules. 0, or 1 with the reason printed on stderr. */
 int launch_folders(struct launch *launch);
 
 /* Probes host and Python and makes the plans. 0, or 1 with the reason printed on stderr. */

@@ -208,8 +208,11 @@ void queue_remove(struct front *front, struct call *call);
 void queue_serve(struct front *front);
 void queue_expire(struct front *front, uint64_t now_ns);
 
+/* keeper.c: records for a runtime's keeper. One that can't be told anything any more ends this process. */
+void keeper_tell(struct front *front, struct runtime *runtime, const void *bytes, uint32_t length);
+void keeper_flush(struct front *front, struct runtime *runtime); /* tells it what it had no room for */
+
 /* run.c: one worker's run. */
-void keeper_flush(struct front *front, struct runtime *runtime); /* tells the keeper what it had no room for */
 int run_start(struct front *front, struct worker *worker, struct call *call);
 void run_event(struct front *front, struct worker *worker, enum watch_kind kind, uint32_t events);
 void run_limited(struct front *front, struct worker *worker, uint64_t generation);

@@ -48,7 +48,7 @@ struct http {
     struct connection *knock_first, *knock_last; /* the first has been there for longest */
     uint32_t count, most;                        /* connections, over all daemons */
     uint32_t leaving;                            /* answers on their way */
-    bool again;                                  /* there is something to do in this turn, or more of it */
+    bool due;                                    /* the library has something to do */
     uint64_t expire_ns;
 };
 
@@ -142,7 +142,7 @@ static void connection_notify(void *cls, struct MHD_Connection *mhd, void **sock
         connection->next->before = connection->before;
     *(connection->before != NULL ? &connection->before->next : &http->connections) = connection->next;
     http->count--;
-    http->again = true; /* at its limit the library stops listening, and looks in its next turn alone whether it may listen again */
+    http->due = true; /* at its limit the library stops listening, and looks in its next turn alone whether it may listen again */
     free(connection);
     *socket_context = NULL;
 }
@@ -274,7 +274,7 @@ void http_resume(struct call *call)
         epoll_ctl(call->front->epoll, EPOLL_CTL_DEL, call->client, NULL);
     call->suspended = call->watched = false;
     MHD_resume_connection(call->http);
-    call->front->http->again = true;
+    call->front->http->due = true;
 }
 
 static bool content_is_json(struct MHD_Connection *mhd)
@@ -437,13 +437,13 @@ int http_start(struct front *front, struct fault *why)
 
 void http_wake(struct front *front)
 {
-    front->http->again = true;
+    front->http->due = true;
 }
 
 void http_turn(struct front *front)
 {
-    while (front->http->again) { /* a call can be answered within the turn that asked */
-        front->http->again = false;
+    while (front->http->due) { /* a call can be answered within the turn that asked */
+        front->http->due = false;
         for (uint32_t i = 0; i < front->plan.listeners; i++)
             MHD_run(front->http->daemons[i]);
     }

@@ -127,6 +127,12 @@ void slot_kill(struct slot *slot, enum died_why why);
 void slot_settle(struct keeper *keeper, uint32_t slot);
 void cell_failed(struct keeper *keeper, const struct fault *why);
 
+/* front.c: what it has said; its end; and the socket of another, from `vivary serve`. */
+void front_read(struct keeper *keeper);
+void front_lose(struct keeper *keeper);
+int front_watch(struct keeper *keeper); /* as epoll_ctl(2) */
+void news_read(struct keeper *keeper);
+
 enum { RETRY_MS = 200 }; /* before what failed is tried again */
 
 /* cell.c: starts to make a cell for an empty slot. On failure the slot is empty again, or being killed. */

@@ -68,7 +68,7 @@ int zygote_exec(const struct plan *plan, bool quick, int socket, int plan_fd, st
 
     char program[PLAN_PATH_MAX + 128];
     snprintf(program, sizeof program, "import sys; sys.path.insert(0, '%s'); from vivary import zygote; zygote.main(quick=%s)",
-             plan->level == LEVEL_FULL ? "/vivary" : plan->library, quick ? "True" : "False");
+             plan->level == LEVEL_FULL ? "/vivary" : plan->modules, quick ? "True" : "False");
     char *arguments[] = { (char *)plan->python, "-I", "-B", "-c", program, NULL };
     execve(plan->python, arguments, environment_make());
     return fault_set(why, errno, "execve", plan->python);

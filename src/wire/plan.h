@@ -68,7 +68,7 @@ struct plan {
     char python[PLAN_PATH_MAX];
     char preload[PLAN_PATH_MAX];
     char share[PLAN_PATH_MAX];                     /* empty: /app is an empty folder */
-    char library[PLAN_PATH_MAX];                   /* the folder of our Python files and extension module */
+    char modules[PLAN_PATH_MAX];                   /* the folder of our Python files and extension module */
     char prefix[PLAN_PREFIXES_MAX][PLAN_PATH_MAX]; /* folders that the interpreter lives in, besides /usr */
     char folder[PLAN_PATH_MAX];                    /* contained: where the slots' folders lie */
     char group[GROUP_KINDS][PLAN_PATH_MAX];        /* cgroup folder to make ours in, for each controller; empty: not usable */
