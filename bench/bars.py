@@ -261,7 +261,7 @@ def round_measure(add, service, start, given, rate, latency):
     if counted is not None:
         add("calls", counted)
     add("start", start_over_import(given.python, start))
-    one = start(["--slots", "1", "--result-max", str(64 << 20)])
+    one = start(["--slots", "1", "--spare", "0", "--result-max", str(64 << 20)])
     try:
         one.settle()
         for name in SCRIPTS:

@@ -11,7 +11,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-enum { SWEPT_MAX = 256, SLOTS_MOST = 1024 };
+enum { SWEPT_MAX = 256, SLOTS_MOST = 1024 + 64 /* spare ones */ };
 
 /* Named after a process that isn't there. It may be there for others: a pid namespace hides it, and then its keeper's lock tells. */
 static bool group_forsaken(int parent, const char *name, int *ret_group)

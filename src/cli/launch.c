@@ -126,7 +126,7 @@ static int plan_make(struct launch *launch)
     const struct settings *s = &launch->settings;
     struct plan *plan = &launch->plan;
     plan->version = PLAN_VERSION;
-    plan->slots = (uint32_t)s->slots;
+    plan->slots = (uint32_t)(s->slots + s->spare);
     plan->once = launch->alone;
     plan->memory_bytes = s->memory_mb << 20;
     plan->tmp_bytes = s->tmp_mb << 20;
@@ -212,7 +212,7 @@ static int plan_write(struct launch *launch)
 static int descriptors_check(const struct settings *settings)
 {
     struct rlimit files;
-    uint64_t needed = DESCRIPTORS_OTHER + settings->slots * DESCRIPTORS_SLOT;
+    uint64_t needed = DESCRIPTORS_OTHER + (settings->slots + settings->spare) * DESCRIPTORS_SLOT;
     if (needed < DESCRIPTORS_LEAST)
         needed = DESCRIPTORS_LEAST;
     if (getrlimit(RLIMIT_NOFILE, &files) < 0)
@@ -220,10 +220,11 @@ static int descriptors_check(const struct settings *settings)
     if (files.rlim_max >= needed)
         return 0;
     fprintf(stderr,
-            "vivary: %llu slots need %llu open files at once, and the hard limit is %llu: raise it (ulimit -Hn, LimitNOFILE=, docker run "
+            "vivary: %llu slots and %llu spare ones need %llu open files at once, and the hard limit is %llu: raise it (ulimit -Hn, "
+            "LimitNOFILE=, docker run "
             "--ulimit nofile=%llu), or take fewer slots\n",
-            (unsigned long long)settings->slots, (unsigned long long)needed, (unsigned long long)files.rlim_max,
-            (unsigned long long)needed);
+            (unsigned long long)settings->slots, (unsigned long long)settings->spare, (unsigned long long)needed,
+            (unsigned long long)files.rlim_max, (unsigned long long)needed);
     return 1;
 }
 

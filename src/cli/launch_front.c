@@ -34,6 +34,7 @@ static void packages_json(const char *packages, char *to, size_t size)
 static void runtime_fill(const struct launch *launch, struct front_runtime *to)
 {
     *to = (struct front_runtime) { .slots = launch->plan.slots,
+                                   .at_once = (uint32_t)launch->settings.slots,
                                    .notify = launch->plan.notify,
                                    .cgroup_version = launch->plan.cgroup_version };
     snprintf(to->name, sizeof to->name, "%s", launch->name);

@@ -254,6 +254,6 @@ int level_json(const struct launch *launch, char *ret_text, size_t size)
     fprintf(to, "{\"status\": \"ready\", \"level\": \"%s\"", level_name(&launch->plan));
     array_write(to, "layers", layers);
     array_write(to, "not_bounded", unbounded);
-    fprintf(to, ", \"python\": \"%s\", \"slots\": %u}", launch->python.version, launch->plan.slots);
+    fprintf(to, ", \"python\": \"%s\", \"slots\": %u}", launch->python.version, (unsigned)launch->settings.slots);
     return fclose(to) == 0 && strlen(ret_text) + 1 < size ? 0 : -1;
 }

@@ -242,6 +242,7 @@ int run_main(int argc, char **argv)
         return 2;
     }
     launch.settings.slots = 1;
+    launch.settings.spare = 0;
     launch.alone = true;
     __attribute__((cleanup(text_free))) struct text script = { 0 };
     if (file_read(file, launch.settings.body_max, &script) != 0)

@@ -145,6 +145,7 @@ struct runtime {
     int keeper;
     struct watch watch;
     uint32_t first, slots;  /* of front->workers */
+    uint32_t running;       /* of them at most plan->at_once */
     struct record *records; /* for the keeper, once its socket is full */
     size_t records_used, records_room;
     struct caller *waiting; /* those with calls in the queue */

@@ -104,7 +104,7 @@ static void workers_write(struct writer *w, const struct front *front)
 {
     static const char NAME[] = "vivary_workers";
     static const char *const STATES[] = { "missing", "waiting", "running", "running", "running", "ending" };
-    head_write(w, NAME, "gauge", "Slots, by runtime and the state of their worker.");
+    head_write(w, NAME, "gauge", "Slots, spare ones as well, by runtime and the state of their worker.");
     for (uint32_t r = 0; r < front->plan.runtimes; r++) {
         const struct runtime *runtime = &front->runtimes[r];
         uint64_t counts[WORKER_ENDING + 1] = { 0 };
@@ -172,6 +172,14 @@ static void processes_write(struct writer *w, const struct front *front)
     }
 }
 
+static uint64_t runs_at_once(const struct front *front)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < front->plan.runtimes; i++)
+        sum += front->plan.runtime[i].at_once;
+    return sum;
+}
+
 static void text_write(struct writer *w, const void *argument)
 {
     const struct front *front = argument;
@@ -182,7 +190,7 @@ static void text_write(struct writer *w, const void *argument)
     histogram_write(w, "vivary_handover_seconds", "Time from a run's end to its answer's being ready.", &m->handover);
     workers_write(w, front);
     single_write(w, "vivary_queue_depth", "gauge", "Runs that wait for a worker.", front->queued);
-    single_write(w, "vivary_slots", "gauge", "Runs that there may be at once.", front->plan.slots);
+    single_write(w, "vivary_slots", "gauge", "Runs that there may be at once.", runs_at_once(front));
     single_write(w, "vivary_connections", "gauge", "HTTP connections that are open.", http_connections(front));
     single_write(w, "vivary_connections_relieved_total", "counter", "Connections that asked nothing, closed to let others in.",
                  m->relieved);

@@ -114,9 +114,11 @@ static void call_return(struct front *front, struct call *call)
 
 static void runtime_serve(struct front *front, uint32_t runtime)
 {
+    const struct runtime *at = &front->runtimes[runtime];
     struct worker *worker;
     struct caller *caller;
-    while ((caller = caller_next(front, runtime)) != NULL && (worker = worker_longest(front, &front->runtimes[runtime])) != NULL) {
+    while (at->running < at->plan->at_once && (caller = caller_next(front, runtime)) != NULL &&
+           (worker = worker_longest(front, at)) != NULL) {
         struct call *call = caller->lanes[runtime].head;
         /* Who was held back by its own bound has an old turn, and no claim to those that went by. */
         uint64_t pass = caller->pass > front->pass ? caller->pass : front->pass;

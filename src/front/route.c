@@ -369,7 +369,7 @@ void call_start(struct call *call)
     queue_serve(front);
     /* A free slot whose worker is still on its way is a place as well: counted are those that wait beyond all slots. */
     const struct lane *lane = &call->caller->lanes[call->runtime];
-    if (call->state == CALL_QUEUED && lane->queued + lane->running > front->runtimes[call->runtime].slots + front->plan.queue_max) {
+    if (call->state == CALL_QUEUED && lane->queued + lane->running > front->runtimes[call->runtime].plan->at_once + front->plan.queue_max) {
         queue_remove(front, call);
         call_fail(call, 503, "Service is busy: try again later");
     }

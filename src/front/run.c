@@ -192,6 +192,7 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     call->worker = worker;
     call->state = CALL_RUNNING;
     front->running++;
+    worker->runtime->running++;
     worker->state = WORKER_LIMITING;
     if (!run_is_limited(front, call))
         run_watch(front, worker);
@@ -314,6 +315,7 @@ static void run_end(struct front *front, struct worker *worker, bool died, const
     worker->call = NULL;
     worker->state = WORKER_ENDING;
     front->running--;
+    worker->runtime->running--;
     worker->caller->running--;
     worker->caller->lanes[worker->runtime - front->runtimes].running--;
     caller_settle(worker->caller);

@@ -81,8 +81,12 @@ int groups_make(struct keeper *keeper, struct fault *why)
                 return r;
         }
         if (kind == GROUP_SHARE && plan->cgroup_version == 1) {
-            /* Beside the host's other processes, a slot counts as one: all of them together would otherwise. 1024 is a process's. */
-            uint64_t shares = plan->slots < 256 ? UINT64_C(1024) * plan->slots : UINT64_C(1024) * 256; /* MAX_SHARES, sched.h */
+            /* On each processor all runs together count as one process, as they do with version 2's standard weight: so front and keeper,
+             * which serve them, and whoever asks get their turns beside bombs. 1024 is a process's. */
+            long processors = sysconf(_SC_NPROCESSORS_ONLN);
+            uint64_t shares = UINT64_C(1024) * (uint64_t)(processors < 1     ? 1
+                                                          : processors < 256 ? processors
+                                                                             : 256); /* MAX_SHARES, sched.h */
             int r = value_write(plan->group[kind], "cpu.shares", shares, why);
             if (r < 0)
                 return r;

@@ -10,10 +10,11 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SWEEP_RETRY_MS = 500 };
+enum { SWEEP_RETRY_MS = 500, SWEEPER_NICE = 10 };
 
 bool slot_sweep(struct keeper *keeper, uint32_t number)
 {
@@ -23,6 +24,7 @@ bool slot_sweep(struct keeper *keeper, uint32_t number)
     struct fault why = { 0 };
     pid_t pid = fork();
     if (pid == 0) {
+        setpriority(PRIO_PROCESS, 0, SWEEPER_NICE); /* what a bomb has left to clear up slows no other's run */
         if (slots_sweep(keeper->plan, number, 1, &why) == 0)
             _exit(0);
         log_fault("sweep_failed", &why);

@@ -41,6 +41,7 @@ static const struct option_rule {
     TEXT("log-format", log_format, "logfmt", "of the log's lines: logfmt or json"),
     TEXT("level", level, "auto", "isolation that is demanded: auto (the strongest that the host allows), full or contained"),
     NUMBER("slots", slots, 1, 16, 1024, "runs at once; each has a worker waiting"),
+    NUMBER("spare", spare, 0, 4, 64, "workers that wait beyond those: what a run leaves is cleared up meanwhile"),
     NUMBER("queue-max", queue_max, 0, 256, 65536, "runs that may wait for a slot; more are answered 503"),
     NUMBER("connections-max", connections_max, 1, 1024, 65536, "HTTP connections at once"),
     NUMBER("deadline-ms", deadline_ms, 1, 10000, 3600000, "wall time of one run"),

@@ -20,6 +20,7 @@ struct settings {
     char keys[SETTINGS_PATH_MAX];    /* a file of API keys; default: empty, none are asked for */
     char log_format[16];             /* logfmt or json */
     uint64_t slots;                  /* runs at once; each slot holds a waiting worker */
+    uint64_t spare;                  /* slots beyond those */
     uint64_t queue_max;              /* runs that may wait for a slot */
     uint64_t connections_max;
     uint64_t deadline_ms;   /* wall time of one run */

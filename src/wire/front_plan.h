@@ -8,18 +8,18 @@
 #include <stdint.h>
 
 enum { FRONT_PLAN_FD = 3, FRONT_NEWS_FD = 4, FRONT_KEEPER_FD = 5, FRONT_LISTEN_MAX = 16, RUNTIMES_MAX = 8, RUNTIME_NAME_ROOM = 32 };
-enum { FRONT_PLAN_VERSION = 5, FRONT_READY_MAX = 2048 };
+enum { FRONT_PLAN_VERSION = 6, FRONT_READY_MAX = 2048 };
 
 /* An interpreter with its packages: a keeper, and slots, of its own. The first is `default`. */
 struct front_runtime {
     char name[RUNTIME_NAME_ROOM];
-    char python[32];    /* its version */
-    char isolation[16]; /* the level's name */
-    char packages[512]; /* that are preloaded, and their versions, as members of a JSON object */
-    uint32_t slots;
+    char python[32];         /* its version */
+    char isolation[16];      /* the level's name */
+    char packages[512];      /* that are preloaded, and their versions, as members of a JSON object */
+    uint32_t slots;          /* spare ones counted as well */
+    uint32_t at_once;        /* runs */
     uint32_t notify;         /* each worker's socket brings the listener of its filter */
     uint32_t cgroup_version; /* of the files that come with READY */
-    uint32_t reserved;
 };
 
 struct front_plan {

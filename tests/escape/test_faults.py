@@ -54,7 +54,7 @@ class DescriptorTest(unittest.TestCase):
     def test_too_few_for_many_slots_are_told(self):
         done = self.serve(1024, "--slots", "200", "--preload", "")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("200 slots need 4664 open files", done.stderr)
+        self.assertIn("200 slots and 4 spare ones need 4756 open files", done.stderr)
 
     def test_the_least_is_enough(self):
         most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -23,6 +23,7 @@ START_S = 60  # a warm interpreter with pandas, on slow cores, with others besid
 STOP_S = 25
 ANSWER_S = 40
 POLL_S = 0.02
+SPARE = 4  # slots beyond those that are asked for, if not told otherwise
 
 SANDBOX_FAILED = {"error": "Sandbox failed to run script"}
 OK = "def main():\n    return {'ok': True}"

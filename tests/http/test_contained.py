@@ -288,7 +288,7 @@ def main():
 
     def test_they_go_with_a_killed_keeper(self):
         self.need_children()
-        with Service(*OPTIONS, level=()) as service:
+        with Service(*OPTIONS, "--spare", "0", level=()) as service:
             status, answer = service.execute("import os\ndef main():\n return {'uid': os.getuid()}")
             self.assertEqual(status, 200, answer)
             first = answer["result"]["uid"]

@@ -10,7 +10,7 @@ import threading
 import time
 import unittest
 
-from service import BINARY, OK, Case, Service, descendants, eventually, is_alive, level, limit, only_with_children, post, script_body
+from service import BINARY, OK, SPARE, Case, Service, descendants, eventually, is_alive, level, limit, only_with_children, post, script_body
 
 RECOVERY_S = 30
 RUNS, WARMING, CLIENTS = int(os.environ.get("VIVARY_TEST_RUNS", "2000")), 200, 8  # the variable is for a soak
@@ -390,7 +390,8 @@ class GrowthTest(Case):
         except PermissionError:
             self.skipTest("root may not look into other processes here")
         # vivary, keeper, front, zygote; a cell's init and its worker. Without namespaces, the watcher, and workers alone.
-        processes = 4 + 2 * slots if level() == "full" else 5 + slots
+        workers = slots + SPARE
+        processes = 4 + 2 * workers if level() == "full" else 5 + workers
         self.run_many(service, WARMING)
         before = self.measure_at_rest(service, processes)
         start = time.monotonic()

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import unittest
 
-from service import OK, Case, Service, eventually, key_line, limit, post, script_body
+from service import OK, SPARE, Case, Service, eventually, key_line, limit, post, script_body
 
 STATUSES = ["ok", "exception", "exit", "no_entry", "not_json", "wall_limit", "cpu_limit", "memory_limit", "output_limit", "process_limit", "disk_limit", "signal", "cancelled", "internal"]
 HISTOGRAMS = ("vivary_run_seconds", "vivary_queue_seconds", "vivary_handover_seconds")
@@ -34,7 +34,7 @@ class MetricsCase(Case):
 
     def difference(self, do):
         """What has changed, without times, memory and what comes and goes with connections."""
-        eventually(lambda: self.service.metrics()['vivary_workers{state="waiting"}'] == 3, 5, "all workers wait")
+        eventually(lambda: self.service.metrics()['vivary_workers{state="waiting"}'] == 3 + SPARE, 5, "all workers wait")
         before = self.service.metrics()
         do()
         after = self.service.metrics()
@@ -69,7 +69,7 @@ class FormTest(MetricsCase):
         self.assertEqual(self.service.request("GET", "/metrics?x=1")[0], 200)
 
     def test_every_status_is_there_from_the_beginning(self):
-        with Service("--preload", "", "--slots", "1") as service:
+        with Service("--preload", "", "--slots", "1", "--spare", "0") as service:
             found, text = service.metrics(), service.request("GET", "/metrics")[2].decode()
         for line in ('vivary_runs_total{path="run",runtime="default",status="ok"} 0', 'vivary_workers{runtime="default",state="waiting"} 1'):
             self.assertIn(f"\n{line}\n", text)
@@ -181,18 +181,18 @@ class CountTest(MetricsCase):
             found = self.service.metrics()
             return [found[name] for name in ('vivary_workers{state="running"}', 'vivary_workers{state="waiting"}', "vivary_queue_depth", "vivary_slots", "vivary_connections")]
 
-        eventually(lambda: gauges() == [3, 0, 2, 3, 6], 5, "three run and two wait")
+        eventually(lambda: gauges() == [3, SPARE, 2, 3, 6], 5, "three run and two wait, beside the spare workers")
         self.assertEqual(self.run_code(OK)[0], 503)
         for wire in wires:
             wire.socket.close()
-        eventually(lambda: gauges() == [0, 3, 0, 3, 1], 5, "all is quiet")
+        eventually(lambda: gauges() == [0, 3 + SPARE, 0, 3, 1], 5, "all is quiet")
         found = self.service.metrics()
-        self.assertEqual(sum(value for name, value in found.items() if name.startswith("vivary_workers")), 3)
+        self.assertEqual(sum(value for name, value in found.items() if name.startswith("vivary_workers")), 3 + SPARE)
         for process in ("front", "keeper"):
             self.assertTrue(1 << 20 <= found[f'vivary_process_resident_bytes{{process="{process}"}}'] <= 64 << 20, found)
 
     def test_workers_that_were_forked_are_counted(self):
-        eventually(lambda: self.service.metrics()['vivary_workers{state="waiting"}'] == 3, 5, "all workers wait")
+        eventually(lambda: self.service.metrics()['vivary_workers{state="waiting"}'] == 3 + SPARE, 5, "all workers wait")
         before = self.service.metrics()["vivary_forks_total"]
         for _ in range(7):
             self.assertEqual(self.run_code(OK)[0], 200)

@@ -5,7 +5,7 @@ import threading
 import unittest
 import uuid
 
-from service import BINARY, Case, HERE, SANDBOX_FAILED, Service, descendants, eventually, is_alive, pids_with_argument
+from service import BINARY, Case, HERE, SANDBOX_FAILED, SPARE, Service, descendants, eventually, is_alive, pids_with_argument
 
 CHILD = """
 import os, subprocess, sys, time
@@ -61,9 +61,9 @@ class WithoutPidfdsTest(Case):
             return len(everyone), sum(len(os.listdir(f"/proc/{process.pid}/fd")) for process in everyone)
 
         def settled():
-            """Once there is a worker and its init in each of the two slots, beside the service's own four."""
+            """Once there is a worker and its init in each of the two slots and the spare ones, beside the service's own four."""
             eventually(self.own.roles_whole, 20, "one zygote is left")
-            return eventually(lambda: (seen := held())[0] == 8 and seen == held() and seen, 10, "all slots are full")
+            return eventually(lambda: (seen := held())[0] == 4 + 2 * (2 + SPARE) and seen == held() and seen, 10, "all slots are full")
 
         before = settled()
         threads = [threading.Thread(target=lambda: [self.result("def main():\n    return {'ok': 1}") for _ in range(50)]) for _ in range(4)]

@@ -33,6 +33,7 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     call->worker = worker;
     call->state = CALL_RUNNING;
     call->caller->running++;
+    worker->runtime->running++;
     front->running++;
     return 0;
 }
@@ -58,6 +59,8 @@ static int bench_make(void **state)
     bench->front.workers = bench->workers;
     bench->front.plan = (struct front_plan) { .slots = SLOTS, .request_ms = 1000, .deadline_ms = 2000 };
     bench->front.plan.runtimes = 1;
+    bench->front.plan.runtime[0].at_once = SLOTS;
+    bench->front.runtimes[0].plan = &bench->front.plan.runtime[0];
     bench->front.runtimes[0].slots = SLOTS;
     for (int i = 0; i < CALLS; i++)
         bench->calls[i].caller = &bench->front.ring.everybody;
@@ -73,7 +76,9 @@ static int bench_free(void **state)
 
 static void worker_waits(struct bench *bench, uint32_t slot, uint64_t since_ns)
 {
-    bench->workers[slot] = (struct worker) { .state = WORKER_WAITING, .slot = slot, .generation = 1, .since_ns = since_ns };
+    bench->workers[slot] = (struct worker) {
+        .state = WORKER_WAITING, .slot = slot, .runtime = &bench->front.runtimes[0], .generation = 1, .since_ns = since_ns
+    };
 }
 
 static void a_call_waits_while_there_is_no_worker(void **state)
@@ -161,12 +166,30 @@ static void a_lone_call_whose_worker_had_ended_is_the_tail_too(void **state)
     assert_ptr_equal(bench->front.ring.everybody.lanes[0].tail, &bench->calls[0]);
 }
 
+static void no_more_run_than_may_at_once(void **state)
+{
+    struct bench *bench = *state;
+    struct front *front = &bench->front;
+    front->plan.runtime[0].at_once = 2;
+    for (uint32_t slot = 0; slot < SLOTS; slot++)
+        worker_waits(bench, slot, slot);
+    for (int i = 0; i < 3; i++)
+        queue_add(front, &bench->calls[i]);
+    queue_serve(front);
+    assert_int_equal(front->runtimes[0].running, 2);
+    assert_int_equal(bench->calls[2].state, CALL_QUEUED);
+    front->runtimes[0].running--; /* one is over; what it leaves is still being cleared up */
+    queue_serve(front);
+    assert_ptr_equal(bench->calls[2].worker, &bench->workers[2]);
+}
+
 static void a_call_can_leave_from_anywhere(void **state)
 {
     for (int gone = 0; gone < 3; gone++) {
         struct bench *bench = *state;
         memset(bench->workers, 0, sizeof bench->workers);
         memset(bench->calls, 0, sizeof bench->calls);
+        bench->front.runtimes[0].running = 0;
         for (int i = 0; i < CALLS; i++)
             bench->calls[i].caller = &bench->front.ring.everybody;
         for (int i = 0; i < 3; i++)
@@ -222,6 +245,7 @@ static void turns_take(struct bench *bench, int rounds)
         if (call == NULL)
             abort(); /* assert_non_null() is no word to gcc's analyzer */
         call->caller->running--;
+        bench->front.runtimes[0].running--;
         bench->front.running--;
     }
 }
@@ -286,6 +310,8 @@ static void a_call_for_another_runtime_waits_for_its_workers_alone(void **state)
     struct bench *bench = *state;
     bench->front.plan.runtimes = 2;
     bench->front.runtimes[0].slots = 1;
+    bench->front.plan.runtime[1].at_once = SLOTS - 1;
+    bench->front.runtimes[1].plan = &bench->front.plan.runtime[1];
     bench->front.runtimes[1].first = 1;
     bench->front.runtimes[1].slots = SLOTS - 1;
     for (int i = 0; i < 3; i++) {
@@ -378,6 +404,7 @@ int main(void)
         QUEUE_TEST(a_worker_that_ended_while_it_waited_costs_a_call_nothing),
         QUEUE_TEST(a_call_whose_worker_had_ended_keeps_its_place),
         QUEUE_TEST(a_lone_call_whose_worker_had_ended_is_the_tail_too),
+        QUEUE_TEST(no_more_run_than_may_at_once),
         QUEUE_TEST(a_call_can_leave_from_anywhere),
         QUEUE_TEST(a_call_that_waited_too_long_is_told_so),
     };
