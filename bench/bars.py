@@ -92,13 +92,14 @@ COUNTED = """    import sys
 
 def worker_faults(service, name):
     """With one slot: what the waiting worker had had, what it had at the end of main(), and what of it was populated in bulk."""
-    before = []
+    before = None
     for _ in range(50):
         workers = roles(service.process.pid)["workers"]
-        if workers and "S" in stat_of(workers[0])[1][0]:
-            before = int(stat_of(workers[0])[1][7])
+        faults = int(stat_of(workers[0])[1][7]) if workers else None
+        if faults is not None and faults == before:  # it rests
             break
-        time.sleep(0.05)
+        before = faults
+        time.sleep(0.1)
     counted = SCRIPTS[name].replace("    return ", COUNTED)
     result = execute(service.port, counted.replace("return {", "return {'faults': faults, "))
     if {key: value for key, value in result.items() if key != "faults"} != RESULTS[name]:

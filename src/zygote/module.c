@@ -109,6 +109,16 @@ static PyObject *module_populate(PyObject *self, PyObject *number)
     Py_RETURN_NONE;
 }
 
+/* Of a lesson that many runs will need. */
+static PyObject *module_ahead(PyObject *self, PyObject *number)
+{
+    (void)self;
+    size_t lesson = PyLong_AsSize_t(number);
+    if (lesson < zygote.lesson_count)
+        zygote.ahead = lesson;
+    Py_RETURN_NONE;
+}
+
 static PyObject *module_fork_loop(PyObject *self, PyObject *none)
 {
     (void)self, (void)none;
@@ -133,6 +143,7 @@ static PyObject *module_receive(PyObject *self, PyObject *none)
     enum frame_type type;
     char *payload;
     size_t length;
+    zygote_rest(&zygote);
     int r = worker_receive(&type, &payload, &length);
     if (r == -EPIPE)
         _exit(0); /* the front let go of a worker that it never used */
@@ -228,6 +239,7 @@ static PyMethodDef METHODS[] = {
       "Learns which pages a worker writes to: a function that acts one, and its script. The lesson's number." },
     { "populated", module_populated, METH_NOARGS, "How many pages were copied at once, and in how many calls." },
     { "populate", module_populate, METH_O, "Copies the pages of a lesson at once." },
+    { "ahead", module_ahead, METH_O, "The lesson of which a worker that waits long gets pages before its script is there." },
     { "fork_loop", module_fork_loop, METH_NOARGS, "Forks workers; returns in each of them." },
     { "ready", module_ready, METH_NOARGS, "Says that this worker waits." },
     { "receive", module_receive, METH_NOARGS, "Waits for a script or a request: the frame's type and its bytes." },

@@ -146,9 +146,18 @@ end:
     return r;
 }
 
-void pages_populate(const struct pages *pages)
+struct pages pages_part(const struct pages *pages, size_t most)
 {
-    size_t done = 0;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    struct pages part = { pages->ranges, 0, 0 };
+    while (part.count < pages->count && part.pages + pages->ranges[part.count].iov_len / page <= most)
+        part.pages += pages->ranges[part.count++].iov_len / page;
+    return part;
+}
+
+void pages_populate(const struct pages *pages, size_t first)
+{
+    size_t done = first;
     while (done < pages->count) { /* many in one call: on oneself since Linux 6.13 */
         size_t now = pages->count - done < CALL_RANGES_MAX ? pages->count - done : CALL_RANGES_MAX;
         if (syscall(SYS_process_madvise, PIDFD_SELF, pages->ranges + done, now, MADV_POPULATE_WRITE, 0) < 0)

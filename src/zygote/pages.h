@@ -18,7 +18,11 @@ struct pages {
  * The caller must be single-threaded. 0 or -errno with *why filled. */
 int pages_learn(int (*work)(void *argument), void *argument, const struct pages *known, struct pages *ret_pages, struct fault *why);
 
-/* Has the kernel copy them now. What it refuses (an old kernel, memory at its limit) is left to page faults. */
-void pages_populate(const struct pages *pages);
+/* Has the kernel copy the ranges from number `first` on now. What it refuses (an old kernel, memory at its limit) is left to page faults.
+ */
+void pages_populate(const struct pages *pages, size_t first);
+
+/* The first ranges, of at most so many pages together. The caller's to keep no longer than the pages. */
+struct pages pages_part(const struct pages *pages, size_t most);
 
 #endif

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -93,6 +94,9 @@ int zygote_settle(struct zygote *zygote, bool quick, struct fault *why)
     return sizes_read(&zygote->cell, why);
 }
 
+/* AHEAD_PAGES_MAX: so that a waiting worker has less than 2 MiB of its own. */
+enum { REST_MS_A_SLOT = 5, AHEAD_PAGES_MAX = 280 };
+
 struct rehearsal {
     const struct plan *plan;
     enum frame_type type;
@@ -125,9 +129,21 @@ static int rehearsal_play(void *argument)
 void zygote_populate(struct zygote *zygote, size_t lesson)
 {
     const struct pages *pages = &zygote->lessons[lesson];
-    pages_populate(pages);
+    pages_populate(pages, lesson == zygote->ahead ? zygote->rested : 0);
     zygote->populated += pages->pages;
     zygote->calls++;
+}
+
+/* While workers are used as fast as they are made, one waits for its run as long as all slots take for theirs, some 2 ms each: then the
+ * copying would take time from those. So only who waits longer has it done. */
+void zygote_rest(struct zygote *zygote)
+{
+    struct pollfd run = { .fd = CELL_SOCKET_FD, .events = POLLIN };
+    if (zygote->ahead == 0 || poll(&run, 1, REST_MS_A_SLOT * (int)zygote->plan->slots) != 0)
+        return;
+    struct pages part = pages_part(&zygote->lessons[zygote->ahead], AHEAD_PAGES_MAX);
+    pages_populate(&part, 0);
+    zygote->rested = part.count;
 }
 
 int zygote_learn(struct zygote *zygote, enum frame_type type, const char *script, size_t length, int (*work)(void *argument),

@@ -25,6 +25,8 @@ struct zygote {
     struct child *children;
     struct pages lessons[ZYGOTE_LESSONS_MAX]; /* the first: what every run writes to; the others: what a package adds */
     size_t lesson_count;
+    size_t ahead;                   /* the lesson of which a worker that waits long gets a part */
+    size_t rested;                  /* how many of its ranges this process has had */
     unsigned long populated, calls; /* pages that this process has had copied at once, and in how many calls */
 };
 
@@ -41,6 +43,9 @@ int zygote_learn(struct zygote *zygote, enum frame_type type, const char *script
 
 /* Has the pages of a lesson copied at once. */
 void zygote_populate(struct zygote *zygote, size_t lesson);
+
+/* In a worker: waits for its run; if none comes for a while, has a part of a package's pages copied, while there is nothing else to do. */
+void zygote_rest(struct zygote *zygote);
 
 /* Tells the keeper that the interpreter is warm, then forks a worker for each order. Returns 0 in each worker, jailed, and never in the
  * zygote but with -errno. The end of the keeper's socket ends the process. */
