@@ -7,10 +7,12 @@ import math
 import sys
 import uuid
 
+from . import encoder
+
 DEPTH_MAX = 200  # of what must be converted; what json knows by itself may be deeper
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-_encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
+_encode = encoder.prepared(ensure_ascii=False)
+_encode_ascii = encoder.prepared(ensure_ascii=True)
 
 
 class NotJson(Exception):

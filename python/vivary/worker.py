@@ -3,7 +3,6 @@
 import asyncio
 import atexit
 import io
-import json
 import linecache
 import logging
 import mimetypes
@@ -16,15 +15,15 @@ import weakref
 
 import _vivary
 
-from . import task
+from . import encoder, task
 
 PATH = "/runtime/script.py"  # or in the folder that stands for it, see _settle_in
 WARM = 20  # times: an interpreter that specializes its code does so in the first runs, and writes to it
 ERROR_MAX = 16 * 1024  # characters of a message
 
 # Taken now: a script that replaces them in their modules must not change how its answer is made.
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-_encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
+_encode = encoder.prepared(ensure_ascii=False)
+_encode_ascii = encoder.prepared(ensure_ascii=True)
 _run_exit_handlers = atexit._run_exitfuncs
 _join_threads = threading._shutdown
 
@@ -197,12 +196,9 @@ def _clip(text):
 
 
 def write_script(source):
-    """A real file, so that a process started anew (multiprocessing's spawn, a debugger) finds the module `script`."""
-    try:
-        with io.FileIO(PATH, "w") as file:
-            file.write(source.encode("utf-8"))
-    except OSError:
-        pass  # larger than its file system: the script itself runs all the same
+    """A real file, so that a process started anew (multiprocessing's spawn, a debugger) finds the module `script`. One that is larger than its
+    file system is cut, and runs all the same."""
+    _vivary.write_file(PATH, source)
 
 
 def _forget():
@@ -216,7 +212,6 @@ class _Renewal:
 
     def __init__(self):
         self.main_thread = getattr(threading.main_thread(), "_set_native_id", None)
-        self.memory = []  # addresses and sizes of generators' states
         self.calls = []  # what seeds those whose state wasn't found
         self._prepare_random()
         if "numpy.random" in sys.modules:
@@ -232,7 +227,7 @@ class _Renewal:
         packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
         at = _vivary.peek(id(inst), object.__sizeof__(inst)).find(packed)
         if at >= 0:
-            self.memory.append((id(inst) + at, len(packed)))
+            _vivary.state(id(inst) + at, len(packed))
         else:
             self.calls.append(lambda: random.seed(int.from_bytes(os.urandom(32), "little")))
 
@@ -243,7 +238,7 @@ class _Renewal:
             words = generator.state["state"]["key"]
             address = generator.ctypes.state_address
             if _vivary.peek(address, words.nbytes) == words.tobytes():
-                self.memory.append((address, words.nbytes))
+                _vivary.state(address, words.nbytes)
                 return
         self.calls.append(lambda: numpy_random.seed(int.from_bytes(os.urandom(4), "little")))
 
@@ -254,8 +249,7 @@ class _Renewal:
             self.calls.append(lambda: ssl.RAND_add(os.urandom(64), 64.0))
 
     def apply(self):
-        for address, size in self.memory:
-            _vivary.fill_random(address, size)
+        _vivary.renew()
         for call in self.calls:
             call()
         if self.main_thread is not None:
@@ -266,17 +260,19 @@ class _Ending:
     """What Python does at its end: joins threads, calls exit handlers, flushes. Left out where the script has given it nothing to do."""
 
     def __init__(self):
-        self.before = self._count()
+        # Found now, and not by the names of their modules later: each look at an object of the interpreter may write to a page.
+        self.handlers, self.finalizers, self.threads = logging._handlerList, weakref.finalize._registry, threading._active
+        self.count = atexit._ncallbacks
+        self.before = self._counted()
 
-    @staticmethod
-    def _count():
-        return atexit._ncallbacks(), len(logging._handlerList), len(weakref.finalize._registry)
+    def _counted(self):
+        return self.count(), len(self.handlers), len(self.finalizers)
 
     def apply(self):
         steps = [_flush, _vivary.flush]
-        if self._count() != self.before:
+        if self._counted() != self.before:
             steps.insert(0, _run_exit_handlers)
-        if len(threading._active) > 1:
+        if len(self.threads) > 1:
             steps.insert(0, _join_threads)
         for step in steps:
             try:

@@ -2,10 +2,12 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "base/descriptor.h"
 #include "zygote/huge.h"
 #include "zygote/zygote.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +156,23 @@ static PyObject *module_receive(PyObject *self, PyObject *none)
     return pair;
 }
 
+/* In C, since io.FileIO and `with` would write to thirty pages, each a copy. A file system that is full is no fault of the caller's. */
+static PyObject *module_write_file(PyObject *self, PyObject *arguments)
+{
+    (void)self;
+    const char *path, *text;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(arguments, "ss#", &path, &text, &length))
+        return NULL;
+    OWN_FD fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    for (Py_ssize_t done = 0, wrote; fd >= 0 && done < length; done += wrote) {
+        wrote = write(fd, text + done, (size_t)(length - done));
+        if (wrote <= 0)
+            break;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *module_send(PyObject *self, PyObject *arguments)
 {
     (void)self;
@@ -213,19 +232,30 @@ static PyObject *module_peek(PyObject *self, PyObject *arguments)
     return PyBytes_FromStringAndSize((const char *)(uintptr_t)address, length);
 }
 
-static PyObject *module_fill_random(PyObject *self, PyObject *arguments)
+static PyObject *module_state(PyObject *self, PyObject *arguments)
 {
     (void)self;
     unsigned long long address;
     Py_ssize_t length;
     if (!PyArg_ParseTuple(arguments, "Kn", &address, &length))
         return NULL;
-    for (Py_ssize_t done = 0; done < length;) {
-        ssize_t got = getrandom((char *)(uintptr_t)address + done, (size_t)(length - done), 0);
-        if (got < 0 && errno != EINTR)
-            return PyErr_SetFromErrno(PyExc_OSError);
-        done += got > 0 ? got : 0;
-    }
+    if (zygote.state_count == ZYGOTE_STATES_MAX)
+        return error_raise(-ENOSPC, "state");
+    zygote.states[zygote.state_count++] =
+        (struct iovec) { (void *)(uintptr_t)address, (size_t)length }; // NOLINT(performance-no-int-to-ptr)
+    Py_RETURN_NONE;
+}
+
+static PyObject *module_renew(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    for (size_t i = 0; i < zygote.state_count; i++)
+        for (size_t done = 0; done < zygote.states[i].iov_len;) {
+            ssize_t got = getrandom((char *)zygote.states[i].iov_base + done, zygote.states[i].iov_len - done, 0);
+            if (got < 0 && errno != EINTR)
+                return PyErr_SetFromErrno(PyExc_OSError);
+            done += got > 0 ? (size_t)got : 0;
+        }
     Py_RETURN_NONE;
 }
 
@@ -245,10 +275,12 @@ static PyMethodDef METHODS[] = {
     { "receive", module_receive, METH_NOARGS, "Waits for a script or a request: the frame's type and its bytes." },
     { "limits", module_limits, METH_NOARGS, "What a request may ask for." },
     { "limit", module_limit, METH_VARARGS, "Lowers memory (MiB), processes and processor time (ms)." },
+    { "write_file", module_write_file, METH_VARARGS, "Writes a file: its path, and its bytes or text." },
     { "send", module_send, METH_VARARGS, "Sends a frame: its type, and its bytes or text." },
     { "finish", module_finish, METH_NOARGS, "Says that the run is over, and ends the process." },
     { "peek", module_peek, METH_VARARGS, "Bytes of this process's memory, at an address." },
-    { "fill_random", module_fill_random, METH_VARARGS, "Fills memory at an address with random bytes." },
+    { "state", module_state, METH_VARARGS, "Where in memory a generator's state is, and its size." },
+    { "renew", module_renew, METH_NOARGS, "Fills all states with random bytes." },
     { "flush", module_flush, METH_NOARGS, "Flushes C's streams." },
     { NULL, NULL, 0, NULL },
 };

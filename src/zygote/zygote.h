@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { ZYGOTE_LESSONS_MAX = 16 };
+enum { ZYGOTE_LESSONS_MAX = 16, ZYGOTE_STATES_MAX = 4 };
 
 struct child {
     pid_t pid;  /* 0: none; where there are no pidfds, of the cell's init */
@@ -25,6 +25,8 @@ struct zygote {
     struct child *children;
     struct pages lessons[ZYGOTE_LESSONS_MAX]; /* the first: what every run writes to; the others: what a package adds */
     size_t lesson_count;
+    struct iovec states[ZYGOTE_STATES_MAX]; /* of random generators */
+    size_t state_count;
     size_t ahead;                   /* the lesson of which a worker that waits long gets a part */
     size_t rested;                  /* how many of its ranges this process has had */
     unsigned long populated, calls; /* pages that this process has had copied at once, and in how many calls */
