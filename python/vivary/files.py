@@ -46,6 +46,15 @@ class Found:
         self.left_out = False
 
 
+def empty_removed(folder):
+    """Whether nothing is in it; most runs leave nothing, and this is the quickest way to know."""
+    try:
+        os.rmdir(folder)
+        return True
+    except OSError:
+        return False
+
+
 def collect(folder, laid, patterns, always, most):
     """What is to be brought back. Raises nothing for what a script did to its folder, nor follows a link that it put in the folder's place."""
     rules = None if patterns is None else [_rule(pattern) for pattern in patterns]

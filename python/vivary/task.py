@@ -4,7 +4,6 @@ import asyncio
 import errno
 import json
 import os
-import resource
 import sys
 import time
 import traceback
@@ -12,7 +11,7 @@ import types
 
 import _vivary
 
-from . import files, values
+from . import files, script, values
 
 TEXT_MAX = 16 * 1024  # characters of a message
 TRACEBACK_MAX = 64 * 1024
@@ -21,10 +20,18 @@ FOLDER = "work"  # in the run's /tmp
 RESERVE = 4 << 20  # bytes that are let go of when a script has left none
 
 _loads = json.loads
+_scan = json.JSONDecoder().scan_once  # what loads() comes to
+_folder = os.path.join(os.environ.get("TMPDIR", "/tmp"), FOLDER)
 _string = json.JSONEncoder(ensure_ascii=True).encode
 _UNSET = object()
 
 PRACTICE = json.dumps({"code": "print('', end='')\n\n\ndef main():\n    return {'ok': [1, 2.5, '\u00e4', None, True]}\n"})
+
+
+def settle_in(tmp):
+    """Where /tmp is everybody's."""
+    global _folder
+    _folder = os.path.join(tmp, FOLDER)
 
 
 def run(text, ending):
@@ -42,29 +49,31 @@ def practise():
     arguments, path = sys.argv[:], sys.path[:]
     _report(PRACTICE, lambda: None, lambda *limits: None)
     os.chdir("/")
-    os.rmdir(_folder())
     sys.argv[:], sys.path[:] = arguments, path
 
 
 def _report(text, end, limit):
-    begun = _usage()
+    begun = _vivary.usage()
     outcome = _Outcome()
     try:
-        request = _loads(text)
+        request = _scan(text, 0)[0] if text.startswith("{") else _loads(text)
     except ValueError as error:  # a number of more digits than sys.set_int_max_str_digits() lets through
         outcome.fail(error)
         return outcome.report(files.Found(), begun)
-    limits = {**_vivary.limits(), **(request.get("limits") or {})}
+    limits = _vivary.limits()
     folder, laid = None, {}
     try:
-        limit(limits["memory_mb"], limits["processes"], limits["cpu_ms"])
+        if request.get("limits"):
+            limits.update(request["limits"])
+            limit(limits["memory_mb"], limits["processes"], limits["cpu_ms"])
         folder, laid = _prepare(request)
     except OSError as error:
         outcome.fail(error)
-    drawn = set()
+    drawn = ()
     if folder is not None:
         outcome.run(request)
-        drawn = _figures_save(folder, outcome)  # before the exit handlers, which close them
+        if "matplotlib.pyplot" in sys.modules:
+            drawn = _figures_save(folder, outcome)  # before the exit handlers, which close them
     end()
     outcome.settle()
     found = _collect(request, limits, folder, laid, drawn, outcome)
@@ -72,28 +81,16 @@ def _report(text, end, limit):
     return outcome.report(found, begun)
 
 
-def _folder():
-    return os.path.join(os.environ.get("TMPDIR", "/tmp"), FOLDER)
-
-
-def _usage():
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (own.ru_utime + children.ru_utime, own.ru_stime + children.ru_stime, own.ru_minflt + own.ru_majflt + children.ru_minflt + children.ru_majflt,
-            own.ru_maxrss)
-
-
 def _prepare(request):
     """Lays out what the script finds: its folder and files, its standard input, arguments and environment."""
-    from . import worker  # which imports this module
-
-    folder = _folder()
-    os.mkdir(folder)
-    laid = files.lay(folder, request.get("files") or ())
-    os.chdir(folder)
+    folder = _folder
+    _vivary.folder_enter(folder)
+    brought = request.get("files")
+    laid = files.lay(folder, brought) if brought else {}
     sys.path.insert(1, folder)
     if request.get("stdin"):
-        _stdin_set(os.path.join(os.path.dirname(worker.PATH), "stdin"), request["stdin"])
-    sys.argv[:] = [worker.PATH, *(request.get("argv") or ())]
+        _stdin_set(os.path.join(os.path.dirname(script.path), "stdin"), request["stdin"])
+    sys.argv[:] = [script.path, *(request.get("argv") or ())]
     environment = request.get("env")
     if environment:
         os.environ.update(environment)
@@ -133,15 +130,13 @@ class _Outcome:
             self.fail(error)
 
     def _run(self, request):
-        from . import worker
-
         source = request["code"] if "code" in request else request["script"]
         name = request.get("entry", "main")
         module = types.ModuleType("script" if name is not None else "__main__")
-        worker.write_script(source)
+        script.write(source)
         if name is None:
             sys.modules["__main__"] = module
-        worker.module_run(module, source)
+        script.run(module, source)
         if name is None:
             return
         entry = module.__dict__.get(name)
@@ -203,15 +198,12 @@ class _Outcome:
             self.error = _error(type(error).__name__, "<it can't be shown>")
 
     def report(self, found, begun):
-        now = _usage()
-        numbers = {
-            "exit_code": self.exit_code, "user_us": int((now[0] - begun[0]) * 1e6), "system_us": int((now[1] - begun[1]) * 1e6),
-            "faults": now[2] - begun[2], "memory_kb": now[3] - begun[3], "files_bytes": found.bytes, "files_count": found.count,
-            "result_bytes": self.result_bytes, "disk_files": self.disk_files,
-        }
-        parts = [b'{"status": "', self.status.encode(), b'", "result": ', self.result, b', "error": ', self.error or b"null"]
-        for name, number in numbers.items():
-            parts.append(f', "{name}": {max(0, number)}'.encode())
+        now = _vivary.usage()
+        spent = [max(0, end - start) for start, end in zip(begun, now)]
+        numbers = b', "exit_code": %d, "user_us": %d, "system_us": %d, "faults": %d, "memory_kb": %d, "files_bytes": %d, "files_count": %d, ' \
+                  b'"result_bytes": %d, "disk_files": %d' % (
+                      self.exit_code, *spent, found.bytes, found.count, self.result_bytes, self.disk_files)
+        parts = [b'{"status": "', self.status.encode(), b'", "result": ', self.result, b', "error": ', self.error or b"null", numbers]
         parts += [b', "files": [', ", ".join(found.texts).encode("utf-8", "backslashreplace"), b"]}"]
         return b"".join(parts)
 
@@ -229,6 +221,8 @@ def _collect(request, limits, folder, laid, drawn, outcome):
     if folder is None:
         return files.Found()
     try:
+        if files.empty_removed(folder):
+            return files.Found()
         found = files.collect(folder, laid, request.get("fetch"), drawn, limits["files_mb"] << 20)
     except BaseException as error:
         if outcome.status == "ok":
@@ -275,26 +269,24 @@ def _names(error, functions):
 
 
 def _describe(error):
-    from . import worker
-
     # The harness's own frames come first; from the script's first line on, all are shown.
     at = error.__traceback__
-    while at is not None and at.tb_frame.f_code.co_filename != worker.PATH:
+    while at is not None and at.tb_frame.f_code.co_filename != script.path:
         at = at.tb_next
     frames, line = [], None
     summary = traceback.extract_tb(at)
     for frame in summary:
-        own = frame.filename == worker.PATH
+        own = frame.filename == script.path
         if own:
             line = frame.lineno
         frames.append({"file": "script.py" if own else frame.filename, "line": frame.lineno, "function": frame.name, "code": frame.line or None})
-    if isinstance(error, SyntaxError) and error.filename == worker.PATH:
+    if isinstance(error, SyntaxError) and error.filename == script.path:
         line = error.lineno
     if len(frames) > FRAMES_MAX:
         frames = frames[:FRAMES_MAX // 2] + frames[-FRAMES_MAX // 2:]
     shown = traceback.TracebackException(type(error), error, at)
-    text = "".join(_own_only(shown, worker.PATH).format())
-    return _error(type(error).__name__, _message(error), line, text.replace(worker.PATH, "script.py"), frames)
+    text = "".join(_own_only(shown, script.path).format())
+    return _error(type(error).__name__, _message(error), line, text.replace(script.path, "script.py"), frames)
 
 
 def _own_only(shown, path):

@@ -3,7 +3,6 @@
 import asyncio
 import atexit
 import io
-import linecache
 import logging
 import mimetypes
 import os
@@ -15,9 +14,8 @@ import weakref
 
 import _vivary
 
-from . import encoder, task
+from . import encoder, script, task
 
-PATH = "/runtime/script.py"  # or in the folder that stands for it, see _settle_in
 WARM = 20  # times: an interpreter that specializes its code does so in the first runs, and writes to it
 ERROR_MAX = 16 * 1024  # characters of a message
 
@@ -81,10 +79,8 @@ def _live():
 
 def _settle_in(tmp, runtime):
     """Where /tmp and /runtime are everybody's, programs are told by the environment, and by the module that has read it already."""
-    global PATH
-    PATH = os.path.join(runtime, "script.py")
-    sys.argv[:] = [PATH]
-    sys.path[0] = runtime
+    script.settle_in(runtime)
+    task.settle_in(tmp)
     for name in ("TMPDIR", "HOME"):
         os.environ[name] = tmp
     sys.modules["tempfile"].tempdir = None
@@ -108,7 +104,7 @@ def warm(times):
     mimetypes.init(())  # not from the host's files
     for _ in range(times):
         task.practise()
-    _forget()
+    script.forget()
     sys.modules["tempfile"]._name_sequence = None
     renewal = _Renewal()
     renewal.apply()
@@ -139,9 +135,9 @@ def run(source, written=True):
 
 def _run(source, written):
     if written:
-        write_script(source)
+        script.write(source)
     module = types.ModuleType("script")
-    module_run(module, source)
+    script.run(module, source)
 
     entry = module.__dict__.get("main")
     if not callable(entry):
@@ -159,14 +155,6 @@ def _run(source, written):
     if len(payload) > most:
         return _vivary.FRAME_ERROR, _clip(f"Return value is too large: {len(payload)} bytes of JSON, at most {most} are allowed")
     return _vivary.FRAME_RESULT, payload
-
-
-def module_run(module, source):
-    module.__file__ = PATH
-    sys.modules["script"] = module
-    # Tracebacks and inspect read the lines from here, also when the script has changed or removed the file.
-    linecache.cache[PATH] = (len(source), None, source.splitlines(True), PATH)
-    exec(compile(source, PATH, "exec", dont_inherit=True), module.__dict__)
 
 
 def _to_json(result):
@@ -193,17 +181,6 @@ def _clip(text):
     if len(text) > ERROR_MAX:
         text = text[:ERROR_MAX] + " …"
     return text.encode("utf-8", "backslashreplace")
-
-
-def write_script(source):
-    """A real file, so that a process started anew (multiprocessing's spawn, a debugger) finds the module `script`. One that is larger than its
-    file system is cut, and runs all the same."""
-    _vivary.write_file(PATH, source)
-
-
-def _forget():
-    sys.modules.pop("script", None)
-    linecache.cache.pop(PATH, None)
 
 
 class _Renewal:
@@ -289,7 +266,7 @@ def _open_streams():
         setattr(sys, name, stream)
         setattr(sys, "__" + name + "__", stream)
     sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), encoding="utf-8")
-    sys.argv[:] = [PATH]
+    sys.argv[:] = [script.path]
 
 
 def _flush():

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* One for the process: the interpreter that holds this module is the process. */
@@ -173,6 +175,33 @@ static PyObject *module_write_file(PyObject *self, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
+/* Makes a folder and goes there. */
+static PyObject *module_folder_enter(PyObject *self, PyObject *arguments)
+{
+    (void)self;
+    const char *path;
+    if (!PyArg_ParseTuple(arguments, "s", &path))
+        return NULL;
+    return mkdir(path, 0777) < 0 || chdir(path) < 0 ? PyErr_SetFromErrnoWithFilename(PyExc_OSError, path) : Py_BuildValue("");
+}
+
+static unsigned long long microseconds(const struct timeval *time)
+{
+    return (unsigned long long)time->tv_sec * 1000000 + (unsigned long long)time->tv_usec;
+}
+
+/* Of this process, and those of its children that it has waited for. */
+static PyObject *module_usage(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    struct rusage own, children;
+    if (getrusage(RUSAGE_SELF, &own) < 0 || getrusage(RUSAGE_CHILDREN, &children) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return Py_BuildValue("(KKll)", microseconds(&own.ru_utime) + microseconds(&children.ru_utime),
+                         microseconds(&own.ru_stime) + microseconds(&children.ru_stime),
+                         own.ru_minflt + own.ru_majflt + children.ru_minflt + children.ru_majflt, own.ru_maxrss);
+}
+
 static PyObject *module_send(PyObject *self, PyObject *arguments)
 {
     (void)self;
@@ -276,6 +305,8 @@ static PyMethodDef METHODS[] = {
     { "limits", module_limits, METH_NOARGS, "What a request may ask for." },
     { "limit", module_limit, METH_VARARGS, "Lowers memory (MiB), processes and processor time (ms)." },
     { "write_file", module_write_file, METH_VARARGS, "Writes a file: its path, and its bytes or text." },
+    { "folder_enter", module_folder_enter, METH_VARARGS, "Makes a folder and goes there." },
+    { "usage", module_usage, METH_NOARGS, "User and system time in microseconds, page faults, KiB at most in memory." },
     { "send", module_send, METH_VARARGS, "Sends a frame: its type, and its bytes or text." },
     { "finish", module_finish, METH_NOARGS, "Says that the run is over, and ends the process." },
     { "peek", module_peek, METH_VARARGS, "Bytes of this process's memory, at an address." },
