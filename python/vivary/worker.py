@@ -115,10 +115,11 @@ def learn():
     """After the warm-up, in the memory that is to be forked."""
     _vivary.learn(_live, _vivary.FRAME_RUN, _PRACTICE.encode())
     found = [(name, _vivary.learn(_live, _vivary.FRAME_RUN, source.encode())) for name, source in _package_practice().items()]
-    for name, number in found[-1:]:  # the last has most
-        _vivary.ahead(number)
     found.append((task, _vivary.learn(_live, _vivary.FRAME_REQUEST, task.PRACTICE.encode())))
     _lessons[:] = found
+    uses = {task: _vivary.USES_REQUEST, "numpy": _vivary.USES_NUMPY, "pandas": _vivary.USES_PANDAS}
+    for name, number in found:
+        _vivary.lesson_for(uses[name], number)
 
 
 def _package_practice():

@@ -74,6 +74,7 @@ struct call {
     size_t discarded; /* bytes of a body that is too large */
     char *script;     /* of a run: the whole request */
     size_t script_length;
+    uint32_t uses; /* enum uses */
     struct run_limits limits;
     uint64_t queued_ns, started_ns;
     uint64_t counted;    /* bytes of its body, in the front's sum */

@@ -21,6 +21,7 @@
 
 enum {
     DRAIN_MAX = 1 << 20,
+    LOOKED_AT = 64 << 10,
     REPORT_ROOM = 4 << 20, /* beside result and files: traceback, names */
     RESULT_DEPTH_MAX = 100000,
     READ_SIZE = 64 << 10,
@@ -134,9 +135,19 @@ static void taken_tell(struct front *front, const struct worker *worker, const s
                            .memory_bytes = limits->memory_mb << 20,
                            .cpu_ms = (uint32_t)limits->cpu_ms,
                            .processes = (uint32_t)limits->processes,
-                           .wants_usage = call->kind == CALL_RUN,
+                           .uses = call->uses,
                            .wants_limited = run_is_limited(front, call) };
     keeper_tell(front, worker->runtime, &taken, sizeof taken);
+}
+
+/* Of a long script, its beginning says it. */
+static uint32_t uses_find(const struct call *call)
+{
+    size_t length = call->script_length < LOOKED_AT ? call->script_length : LOOKED_AT;
+    uint32_t uses = call->kind == CALL_RUN ? USES_REQUEST : 0;
+    uses |= memmem(call->script, length, "numpy", 5) != NULL ? USES_NUMPY : 0;
+    uses |= memmem(call->script, length, "pandas", 6) != NULL ? USES_PANDAS : 0;
+    return uses;
 }
 
 /* From here on its events are heard. */
@@ -168,6 +179,7 @@ int run_start(struct front *front, struct worker *worker, struct call *call)
     worker->err = (struct buffer) { .most = run ? output_most : 0 }; /* drained all the same, so that nobody waits for room in the pipe */
     worker->denied = (struct denied) { .left = DENIED_FREE };
     worker->listener_rests = false;
+    call->uses = uses_find(call); /* before its script is sent, and gone */
     bool lost = worker->runtime->plan->notify && listener_take(front, worker) < 0;
     call->started_ns = clock_ns();
     if (run)

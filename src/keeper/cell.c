@@ -23,7 +23,7 @@
 
 enum { JAILING_MS_MAX = 10000 };
 
-enum { BIRTH_STACK = 32 * 1024 };
+enum { BIRTH_STACK = 32 * 1024, USES_HALF = 4 /* of eight runs */ };
 
 /* Apart from struct birth, which is set to zero: that cost 16 page faults a run, for the init before shares these pages. */
 struct birth_stacks {
@@ -253,6 +253,21 @@ int cell_start(struct keeper *keeper, uint32_t number, struct fault *why)
     return init_first ? 0 : cell_order(keeper, number, why); /* its init says when */
 }
 
+void uses_note(struct keeper *keeper, uint32_t uses)
+{
+    for (size_t i = 0; i < USES_KINDS; i++)
+        keeper->uses[i] = (uint8_t)(keeper->uses[i] << 1 | (uses >> i & 1));
+}
+
+static uint32_t uses_of_late(const struct keeper *keeper)
+{
+    uint32_t uses = 0;
+    for (size_t i = 0; i < USES_KINDS; i++)
+        if (__builtin_popcount(keeper->uses[i]) > USES_HALF)
+            uses |= UINT32_C(1) << i;
+    return uses;
+}
+
 int cell_order(struct keeper *keeper, uint32_t number, struct fault *why)
 {
     struct slot *slot = &keeper->slots[number];
@@ -273,7 +288,7 @@ int cell_order(struct keeper *keeper, uint32_t number, struct fault *why)
     }
     for (uint32_t i = 0; i < keeper->group_count; i++)
         fds[count + i] = slot->groups[i];
-    struct fork_order order = { .kind = WIRE_FORK, .slot = number, .generation = slot->generation };
+    struct fork_order order = { .kind = WIRE_FORK, .slot = number, .generation = slot->generation, .uses = uses_of_late(keeper) };
     int r = passing_send(keeper->zygotes[slot->zygote].socket, &order, sizeof order, fds, count + keeper->group_count);
     if (r < 0)
         return fault_set(why, -r, "sendmsg", "zygote");

@@ -74,7 +74,8 @@ void front_read(struct keeper *keeper)
                     /* The front says when it began; how long it may last isn't its to say: it might be in a stranger's hands. */
                     uint64_t latest = clock_ns() + keeper->plan->deadline_ms * NS_PER_MS;
                     slot->deadline_ns = taken.deadline_ns < latest ? taken.deadline_ns : latest;
-                    slot->wants_usage = taken.wants_usage != 0;
+                    slot->wants_usage = (taken.uses & USES_REQUEST) != 0;
+                    uses_note(keeper, taken.uses);
                     run_limit(keeper, &taken);
                     watcher_tell(keeper, taken.slot);
                 }

@@ -101,6 +101,7 @@ struct keeper {
     struct watched *watched; /* contained: shared with the watcher */
     int watcher;             /* its socket; -1: none */
     pid_t watcher_pid;
+    uint8_t uses[USES_KINDS]; /* of each, a bit for each of the last eight runs */
     bool told_ready, stopping, children_ended;
 };
 
@@ -164,6 +165,9 @@ void meters_open(struct keeper *keeper, uint32_t slot);
 void usage_begin(struct keeper *keeper, uint32_t slot);
 void events_begin(struct keeper *keeper, uint32_t slot); /* the same for what seldom happens, and is dear to read */
 void usage_read(const struct keeper *keeper, uint32_t slot, struct run_usage *ret_usage);
+
+/* cell.c: notes what a run uses. Cells are made for what more than half of the last ones did. */
+void uses_note(struct keeper *keeper, uint32_t uses);
 
 /* cgroup.c: the slots' groups. */
 int groups_make(struct keeper *keeper, struct fault *why);

@@ -5,6 +5,7 @@
 
 #include "wire/kind.h"
 #include "wire/plan.h"
+#include "wire/uses.h"
 
 enum {
     FORK_SOCKET, /* the worker's end of the stream to the front */
@@ -22,8 +23,10 @@ struct fork_order {
     uint32_t kind; /* WIRE_FORK or WIRE_END */
     uint32_t slot;
     uint64_t generation;
+    uint32_t uses; /* enum uses: what it is to have ready */
+    uint32_t reserved;
 };
-static_assert(sizeof(struct fork_order) == 16, "no padding: it would carry our memory to another process");
+static_assert(sizeof(struct fork_order) == 24, "no padding: it would carry our memory to another process");
 
 static inline uint32_t fork_fds(const struct plan *plan)
 {

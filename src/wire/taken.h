@@ -3,6 +3,7 @@
 #define VIVARY_WIRE_TAKEN_H
 
 #include "wire/kind.h"
+#include "wire/uses.h"
 
 struct taken {
     uint32_t kind; /* WIRE_TAKEN */
@@ -12,7 +13,7 @@ struct taken {
     /* What the request asks for, where that is less than what the keeper grants; 0: nothing less. */
     uint64_t memory_bytes;
     uint32_t cpu_ms, processes;
-    uint32_t wants_usage;   /* 1: DIED is to tell what was used */
+    uint32_t uses;          /* enum uses */
     uint32_t wants_limited; /* 1: LIMITED is to tell when the limits hold, and the run waits for that */
 };
 static_assert(sizeof(struct taken) == 48, "no padding: it would carry our memory to another process");
@@ -23,7 +24,7 @@ static inline bool taken_valid(const void *bytes, size_t length, const struct wi
     if (length != sizeof t)
         return false;
     memcpy(&t, bytes, sizeof t); /* copied, then judged: nobody changes it in between */
-    if (t.kind != WIRE_TAKEN || t.slot >= bounds->slots || t.generation == 0)
+    if (t.kind != WIRE_TAKEN || t.slot >= bounds->slots || t.generation == 0 || (t.uses & ~(uint32_t)USES_ALL) != 0)
         return false;
     *ret_taken = t;
     return true;

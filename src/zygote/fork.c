@@ -18,12 +18,15 @@
 #include <unistd.h>
 
 /* Jails the new worker. On failure it says why and ends. */
-static void worker_begin(struct zygote *zygote)
+static void worker_begin(struct zygote *zygote, uint32_t uses)
 {
     struct cell *cell = &zygote->cell;
     struct fault why = { 0 };
     if (zygote->lesson_count > 0)
         zygote_populate(zygote, 0);
+    for (size_t i = 0; i < USES_KINDS; i++)
+        if ((uses >> i & 1) != 0 && zygote->lesson_of[i] != 0)
+            zygote_populate(zygote, zygote->lesson_of[i]);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -104,7 +107,7 @@ static bool order_follow(struct zygote *zygote)
     else if ((pid = _Fork()) < 0) /* no after-fork handlers: what they renew is done in worker.py, for less */
         error = errno;
     if (pid == 0) {
-        worker_begin(zygote);
+        worker_begin(zygote, order.uses);
         return true;
     }
     /* The kernel gives the lowest free numbers, so they mostly lie side by side: one call then, not nine. */

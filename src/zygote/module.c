@@ -113,13 +113,18 @@ static PyObject *module_populate(PyObject *self, PyObject *number)
     Py_RETURN_NONE;
 }
 
-/* Of a lesson that many runs will need. */
-static PyObject *module_ahead(PyObject *self, PyObject *number)
+static PyObject *module_lesson_for(PyObject *self, PyObject *arguments)
 {
     (void)self;
-    size_t lesson = PyLong_AsSize_t(number);
-    if (lesson < zygote.lesson_count)
-        zygote.ahead = lesson;
+    unsigned use;
+    Py_ssize_t lesson;
+    if (!PyArg_ParseTuple(arguments, "In", &use, &lesson))
+        return NULL;
+    for (size_t i = 0; i < USES_KINDS && lesson > 0 && (size_t)lesson < zygote.lesson_count; i++)
+        if (use == 1U << i)
+            zygote.lesson_of[i] = (size_t)lesson;
+    if (use == USES_NUMPY || use == USES_PANDAS)
+        zygote.ahead = (size_t)lesson; /* the last has most */
     Py_RETURN_NONE;
 }
 
@@ -298,7 +303,7 @@ static PyMethodDef METHODS[] = {
       "Learns which pages a worker writes to: a function that acts one, and its script. The lesson's number." },
     { "populated", module_populated, METH_NOARGS, "How many pages were copied at once, and in how many calls." },
     { "populate", module_populate, METH_O, "Copies the pages of a lesson at once." },
-    { "ahead", module_ahead, METH_O, "The lesson of which a worker that waits long gets pages before its script is there." },
+    { "lesson_for", module_lesson_for, METH_VARARGS, "What a lesson is for: one of USES_..., and the lesson's number." },
     { "fork_loop", module_fork_loop, METH_NOARGS, "Forks workers; returns in each of them." },
     { "ready", module_ready, METH_NOARGS, "Says that this worker waits." },
     { "receive", module_receive, METH_NOARGS, "Waits for a script or a request: the frame's type and its bytes." },
@@ -329,7 +334,10 @@ PyMODINIT_FUNC PyInit__vivary(void)
         (PyModule_AddIntConstant(module, "FRAME_RUN", FRAME_RUN) < 0 || PyModule_AddIntConstant(module, "FRAME_RESULT", FRAME_RESULT) < 0 ||
          PyModule_AddIntConstant(module, "FRAME_ERROR", FRAME_ERROR) < 0 ||
          PyModule_AddIntConstant(module, "FRAME_REQUEST", FRAME_REQUEST) < 0 ||
-         PyModule_AddIntConstant(module, "FRAME_REPORT", FRAME_REPORT) < 0)) {
+         PyModule_AddIntConstant(module, "FRAME_REPORT", FRAME_REPORT) < 0 ||
+         PyModule_AddIntConstant(module, "USES_REQUEST", USES_REQUEST) < 0 ||
+         PyModule_AddIntConstant(module, "USES_NUMPY", USES_NUMPY) < 0 ||
+         PyModule_AddIntConstant(module, "USES_PANDAS", USES_PANDAS) < 0)) {
         Py_DECREF(module);
         return NULL;
     }

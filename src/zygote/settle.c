@@ -129,6 +129,9 @@ static int rehearsal_play(void *argument)
 void zygote_populate(struct zygote *zygote, size_t lesson)
 {
     const struct pages *pages = &zygote->lessons[lesson];
+    if ((zygote->had >> lesson & 1) != 0)
+        return;
+    zygote->had |= UINT32_C(1) << lesson;
     pages_populate(pages, lesson == zygote->ahead ? zygote->rested : 0);
     zygote->populated += pages->pages;
     zygote->calls++;
@@ -139,7 +142,7 @@ void zygote_populate(struct zygote *zygote, size_t lesson)
 void zygote_rest(struct zygote *zygote)
 {
     struct pollfd run = { .fd = CELL_SOCKET_FD, .events = POLLIN };
-    if (zygote->ahead == 0 || poll(&run, 1, REST_MS_A_SLOT * (int)zygote->plan->slots) != 0)
+    if (zygote->ahead == 0 || (zygote->had >> zygote->ahead & 1) != 0 || poll(&run, 1, REST_MS_A_SLOT * (int)zygote->plan->slots) != 0)
         return;
     struct pages part = pages_part(&zygote->lessons[zygote->ahead], AHEAD_PAGES_MAX);
     pages_populate(&part, 0);

@@ -61,8 +61,9 @@ static void another_kind_generation_zero_and_an_unknown_reason_are_refused(void 
     (void)state;
     struct taken kind = { WIRE_DONE, 0, 1, 0 }, generation = { WIRE_TAKEN, 0, 0, 0 };
     struct died reason = { WIRE_DIED, 0, 1, DIED_WHYS, 0 }, none = { WIRE_DIED, 0, 1, 0, 0 };
-    struct taken taken;
+    struct taken use = { .kind = WIRE_TAKEN, .generation = 1, .uses = USES_ALL + 1 }, taken;
     struct died died;
+    assert_false(taken_valid(&use, sizeof use, &BOUNDS, &taken));
     assert_false(taken_valid(&kind, sizeof kind, &BOUNDS, &taken));
     assert_false(taken_valid(&generation, sizeof generation, &BOUNDS, &taken));
     assert_false(died_valid(&reason, sizeof reason, &BOUNDS, &died));
