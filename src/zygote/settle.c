@@ -132,8 +132,9 @@ void zygote_populate(struct zygote *zygote, size_t lesson)
     if ((zygote->had >> lesson & 1) != 0)
         return;
     zygote->had |= UINT32_C(1) << lesson;
-    pages_populate(pages, lesson == zygote->ahead ? zygote->rested : 0);
-    zygote->populated += pages->pages;
+    bool begun = lesson == zygote->ahead && zygote->rested.count > 0;
+    pages_populate(pages, begun ? zygote->rested.count : 0);
+    zygote->populated += pages->pages - (begun ? zygote->rested.pages : 0);
     zygote->calls++;
 }
 
@@ -144,9 +145,10 @@ void zygote_rest(struct zygote *zygote)
     struct pollfd run = { .fd = CELL_SOCKET_FD, .events = POLLIN };
     if (zygote->ahead == 0 || (zygote->had >> zygote->ahead & 1) != 0 || poll(&run, 1, REST_MS_A_SLOT * (int)zygote->plan->slots) != 0)
         return;
-    struct pages part = pages_part(&zygote->lessons[zygote->ahead], AHEAD_PAGES_MAX);
-    pages_populate(&part, 0);
-    zygote->rested = part.count;
+    zygote->rested = pages_part(&zygote->lessons[zygote->ahead], AHEAD_PAGES_MAX);
+    pages_populate(&zygote->rested, 0);
+    zygote->populated += zygote->rested.pages;
+    zygote->calls++;
 }
 
 int zygote_learn(struct zygote *zygote, enum frame_type type, const char *script, size_t length, int (*work)(void *argument),

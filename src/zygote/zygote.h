@@ -30,7 +30,7 @@ struct zygote {
     size_t lesson_of[USES_KINDS];   /* 0: none */
     uint32_t had;                   /* lessons that this process has had, a bit for each */
     size_t ahead;                   /* the lesson of which a worker that waits long gets a part */
-    size_t rested;                  /* how many of its ranges this process has had */
+    struct pages rested;            /* what of it this process has had */
     unsigned long populated, calls; /* pages that this process has had copied at once, and in how many calls */
 };
 
