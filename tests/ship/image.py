@@ -31,7 +31,12 @@ def last_stage():
         stage = file.read().rpartition("\nFROM ")[2].replace("\\\n", " ")
     install = re.search(r"--no-install-recommends([\w\s.+-]+?)&&", stage)
     commands = [line[4:] for line in stage.splitlines() if line.startswith("RUN ") and "apt-get" not in line]
-    declared = [line for line in stage.splitlines() if re.match(r"(ENV|EXPOSE|ENTRYPOINT|CMD) ", line)]
+    declared = []
+    for line in stage.splitlines():
+        if line.startswith("ENV "):  # podman import takes one variable at a time
+            declared += ["ENV " + word for word in line.split()[1:]]
+        elif re.match(r"(EXPOSE|ENTRYPOINT|CMD) ", line):
+            declared.append(line)
     return install[1].split(), commands, declared
 
 

@@ -4,6 +4,8 @@ the attacks."""
 import http.client
 import json
 import os
+import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -36,6 +38,14 @@ MIXED = ((OK, lambda n: (200, {"result": {"n": n}, "stdout": ""})),
          ("import os\ndef main():\n    os.kill(os.getpid(), 9 + 0 * %d)", lambda n: (400, FAILED)))
 
 
+DOCUMENTS = ("README.md", "docs/deployment.md", "docs/migrating.md", "docs/operations.md")
+# Podman's words for Docker's; and what podman mounts into a read-only container, and Docker doesn't.
+DOCKER_WORDS = {"systempaths=unconfined": ["unmask=all"], "--read-only": ["--read-only", "--read-only-tmpfs=false"]}
+ASK = """import json, sys, urllib.request
+body = json.dumps({"script": "import os\\ndef main():\\n    return {'app': os.listdir('/app')}"}).encode()
+print(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/execute", body, 30).read().decode())"""
+
+
 class Unix(http.client.HTTPConnection):
     def __init__(self, path):
         super().__init__("localhost", timeout=START_S)
@@ -62,9 +72,40 @@ def unmet():
     return "it takes root" if os.geteuid() != 0 else lacks and f"{lacks}: not installed"
 
 
+def docker_runs():
+    """What stands behind `docker run` in the documents, up to the image's name: each once, as options for podman, and the port inside."""
+    found = {}
+    for name in DOCUMENTS:
+        with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+            text = file.read().replace("\\\n", " ")
+        for block in re.findall(r"^```\n(.*?)^```", text, re.S | re.M):
+            for line in re.findall(r"docker run (.*?) vivary(?: *#.*)?$", block, re.M):
+                found[line] = name
+    for line, name in found.items():
+        options, words, port = [], shlex.split(line), None
+        while words:
+            word = words.pop(0)
+            if word == "-p":  # the container has no network but its own loopback
+                port = words.pop(0).split(":")[1]
+            else:
+                options += DOCKER_WORDS.get(word, [word])
+        yield f"{name}: {line}", options, port
+
+
 @unittest.skipIf(unmet(), unmet() or "")
 class ImageTest(unittest.TestCase):
     maxDiff = None
+    images = {}
+
+    @classmethod
+    def tearDownClass(cls):
+        while cls.images:
+            cls.images.popitem()[1].remove()
+
+    def image_of(self, suite):
+        if suite not in self.images:
+            self.images[suite] = Image(suite)
+        return self.images[suite]
 
     def run_in(self, image, options, words, entry=None, seconds=300):
         done = subprocess.run(image.command(options, words, entry), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -107,8 +148,7 @@ class ImageTest(unittest.TestCase):
                 service.stdout.close()
 
     def check(self, suite):
-        image = Image(suite)
-        self.addCleanup(image.remove)
+        image = self.image_of(suite)
         print(f"\n| {suite} | level | contract | {RUNS} mixed runs | attacks |\n| --- | --- | --- | --- | --- |")
         for kind, options, level in KINDS:
             with self.subTest(suite=suite, kind=kind):
@@ -124,6 +164,39 @@ class ImageTest(unittest.TestCase):
                 attacks = [line for line in said.splitlines() if " attacks: " in line or line.startswith(("GOT", "CONTROL"))]
                 self.assertEqual(status, 0, attacks or said[-2000:])
                 print(f"| {kind} | {level} | {contract} | all right | {attacks[-1]} |", flush=True)
+
+    @limit(900)
+    def test_what_the_documents_say_to_docker_works(self):
+        image, runs = self.image_of(SUITES[0]), list(docker_runs())
+        self.assertGreaterEqual(len(runs), 9)
+        with tempfile.TemporaryDirectory(prefix="vivary-documents-") as folder:
+            os.chmod(folder, 0o755)
+            os.mkdir(os.path.join(folder, "app"))
+            with open(os.path.join(folder, "app", "shared.txt"), "w", encoding="utf-8") as file:
+                file.write("shared")
+            for number, (said, options, port) in enumerate(runs):
+                with self.subTest(said=said):
+                    options = [option.replace("$PWD", folder) for option in options]
+                    self.serve_documented(image, [*options, "--name", f"vivary-documented-{os.getpid()}-{number}"], port)
+
+    def serve_documented(self, image, options, port):
+        """As the image does by itself: on all addresses, here seen from inside."""
+        name, shared = options[-1], any("/app" in option for option in options)
+        service = subprocess.Popen(image.command(options, []), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+        try:
+            self.assertIn(f"http://0.0.0.0:{port} ", service.stdout.readline())
+            asked = subprocess.run([*PODMAN, "exec", name, "/usr/bin/python3", "-c", ASK, port], capture_output=True, text=True, timeout=START_S, check=False)
+            self.assertEqual(asked.returncode, 0, asked.stderr[-1000:])
+            self.assertEqual(json.loads(asked.stdout), {"result": {"app": ["shared.txt"] if shared else []}, "stdout": ""})
+            healthy = subprocess.run([*PODMAN, "exec", name, "/usr/bin/vivary", "health"], check=False)
+            self.assertEqual(healthy.returncode, 0)
+            subprocess.run([*PODMAN, "stop", "--time", "30", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+            self.assertEqual(service.wait(START_S), 0)
+        finally:
+            if service.poll() is None:
+                subprocess.run([*PODMAN, "kill", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+                service.wait(START_S)
+            service.stdout.close()
 
     @limit(1500)
     def test_the_release_before(self):
