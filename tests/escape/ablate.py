@@ -76,7 +76,7 @@ def main():
     print("\n| attack | harm | gets through without | stopped, as it reads, by |\n| --- | --- | --- | --- |")
     for name, record in everything.items():
         open_without = [layer for layer, records in columns.items() if records and records[name]["outcome"] == "GOT THROUGH"]
-        what = record["what"].replace("|", "/").replace("\n", " ")[:50]
+        what = " ".join(record["what"].replace("|", "/").split())[:50]
         print(f"| {name} | {record['harm']} | {', '.join(open_without)} | {what} |")
     for line in wrong:
         print("ablate: " + line, file=sys.stderr)
