@@ -19,7 +19,7 @@ ATTACKS = os.path.join(os.path.dirname(HERE), "python", "attacks")
 SLOTS = 4
 MARK = 3
 # Some trivial runs while the bombs are on; a bomb lasts until its deadline.
-RUNS, PACE_S, DEADLINE_MS = 25, 0.1, 4000
+RUNS, PACE_S, DEADLINE_MS = 50, 0.1, 4000
 
 
 def bombs():
