@@ -84,9 +84,9 @@ int groups_make(struct keeper *keeper, struct fault *why)
             /* On each processor all runs together count as one process, as they do with version 2's standard weight: so front and keeper,
              * which serve them, and whoever asks get their turns beside bombs. 1024 is a process's. */
             long processors = sysconf(_SC_NPROCESSORS_ONLN);
-            uint64_t shares = UINT64_C(1024) * (uint64_t)(processors < 1     ? 1
-                                                          : processors < 256 ? processors
-                                                                             : 256); /* MAX_SHARES, sched.h */
+            if (processors < 1 || processors > 256) /* MAX_SHARES, sched.h */
+                processors = processors < 1 ? 1 : 256;
+            uint64_t shares = UINT64_C(1024) * (uint64_t)processors;
             int r = value_write(plan->group[kind], "cpu.shares", shares, why);
             if (r < 0)
                 return r;

@@ -1,6 +1,7 @@
 """The image, on the two releases of Debian on either side of its own base: in each kind of container that docs/deployment.md names, the level, the contract, 200 mixed runs, and
 the attacks."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -112,14 +113,27 @@ class ImageTest(unittest.TestCase):
                               timeout=seconds, check=False)
         return done.returncode, done.stdout
 
+    @contextlib.contextmanager
+    def served(self, command, name):
+        """A container that serves, stopped as `docker stop` does."""
+        service = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+        try:
+            yield service
+            subprocess.run([*PODMAN, "stop", "--time", "30", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+            self.assertEqual(service.wait(START_S), 0)
+        finally:
+            if service.poll() is None:
+                subprocess.run([*PODMAN, "kill", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+                service.wait(START_S)
+            service.stdout.close()
+
     def serve(self, image, options, level):
         """Serves in a container as its image says, and stops it as `docker stop` does."""
         with tempfile.TemporaryDirectory(prefix="vivary-served-") as folder:
             os.chmod(folder, 0o777)
             path, name = os.path.join(folder, "socket"), "vivary-test-" + os.path.basename(folder)
             command = image.command(["--name", name, "-v", f"{folder}:/served", *options], ["serve", "--listen", "unix:/served/socket"])
-            service = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            try:
+            with self.served(command, name) as service:
                 self.assertIn(f"isolation: {level}", service.stdout.readline())
                 self.assertEqual(request(path, "GET", "/readyz")[1]["level"], level)
                 wrong = []
@@ -139,13 +153,6 @@ class ImageTest(unittest.TestCase):
                 self.assertEqual(wrong, [])
                 healthy = subprocess.run([*PODMAN, "exec", name, "/usr/bin/vivary", "health", "--listen", "unix:/served/socket"], check=False)
                 self.assertEqual(healthy.returncode, 0)
-                subprocess.run([*PODMAN, "stop", "--time", "30", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-                self.assertEqual(service.wait(START_S), 0)
-            finally:
-                if service.poll() is None:
-                    subprocess.run([*PODMAN, "kill", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-                    service.wait(START_S)
-                service.stdout.close()
 
     def check(self, suite):
         image = self.image_of(suite)
@@ -182,21 +189,13 @@ class ImageTest(unittest.TestCase):
     def serve_documented(self, image, options, port):
         """As the image does by itself: on all addresses, here seen from inside."""
         name, shared = options[-1], any("/app" in option for option in options)
-        service = subprocess.Popen(image.command(options, []), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
-        try:
+        with self.served(image.command(options, []), name) as service:
             self.assertIn(f"http://0.0.0.0:{port} ", service.stdout.readline())
             asked = subprocess.run([*PODMAN, "exec", name, "/usr/bin/python3", "-c", ASK, port], capture_output=True, text=True, timeout=START_S, check=False)
             self.assertEqual(asked.returncode, 0, asked.stderr[-1000:])
             self.assertEqual(json.loads(asked.stdout), {"result": {"app": ["shared.txt"] if shared else []}, "stdout": ""})
             healthy = subprocess.run([*PODMAN, "exec", name, "/usr/bin/vivary", "health"], check=False)
             self.assertEqual(healthy.returncode, 0)
-            subprocess.run([*PODMAN, "stop", "--time", "30", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-            self.assertEqual(service.wait(START_S), 0)
-        finally:
-            if service.poll() is None:
-                subprocess.run([*PODMAN, "kill", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-                service.wait(START_S)
-            service.stdout.close()
 
     @limit(1500)
     def test_the_release_before(self):
